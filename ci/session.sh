@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The README's terminal session: runs the commands and puts what they print between the README's markers. With --check it changes
+# nothing, and fails where the README shows something else. Wall-clock figures are cut, since they differ from run to run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset RUSTFLAGS
+export NO_COLOR=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# show COMMAND… : the prompt, what it prints without wall-clock figures, at most $lines lines.
+show() {
+  printf '$ cargo sim %s\n' "$*" | sed "s#$work/##g"
+  { cargo sim "$@" 2>&1 || true; } |
+    grep -vE '^ *(Time|Judged|Probes|Injected|Again|Files|Vacuous) |^[0-9,]+ runs: |^ {13}|^$' |
+    sed -E "s#$work/##g; s/ in [0-9.]+ (s|ms|min)( on .*)?\$//; s/[[:space:]]+\$//" |
+    head -n "${lines:-40}"
+  printf '\n'
+}
+
+{
+  printf '```console\n'
+  lines=6 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
+  lines=24 show fuzz recovery --mutant leader-skips-own-pool --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
+  lines=12 show shrink 1 --scenario recovery --mutant leader-skips-own-pool --out "$work/small.toml"
+  lines=3 show repro "$work/small.toml" --mutant leader-skips-own-pool
+  lines=3 show repro "$work/small.toml"
+  printf '```\n'
+} > "$work/session"
+
+awk -v session="$work/session" '
+  /<!-- session begins/ { print; while ((getline line < session) > 0) print line; skip = 1 }
+  /<!-- session ends/ { skip = 0 }
+  !skip || /<!-- session begins/ && 0 { print }
+' README.md > "$work/README.md"
+
+if [ "${1:-}" = --check ]; then
+  diff -u README.md "$work/README.md" || { echo "the README's session is not what the commands print: run ci/session.sh"; exit 1; }
+  echo "the README's session is what the commands print"
+else
+  cp "$work/README.md" README.md
+fi

@@ -1,0 +1,450 @@
+//! The client, sans-IO: fast and slow rounds, sessions, leader discovery, retries under the same id.
+//!
+//! Like a node it is given one input at a time with a reading of its own clock, and says what to send; unlike a node it keeps
+//! nothing on disk. What its caller should know comes as [`Notice`]s.
+//!
+//! What stays true: a command keeps its id through every retry; the session's first incomplete number passes only commands whose
+//! *synced* result has come; accepts are counted only with an ER of the same term and configuration, and from distinct voters.
+//! After a fast answer the client goes on asking for the synced one.
+
+mod rounds;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use curp::{
+    ClientAddress, ClientId, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId, Proposal, ProposeId, ReadId, Refusal, Reply,
+    Synced, Term,
+};
+use kv::{Request, Response};
+use mutants::Mutant;
+
+/// Times, the same for every client, in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Wait for an answer before the first retry; it doubles from retry to retry.
+    pub retry_after_min: Nanos,
+    /// The most it grows to.
+    pub retry_after_max: Nanos,
+}
+
+/// What can happen to a client.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed; due at [`Client::next_due`].
+    Tick,
+    /// A node's reply.
+    Message {
+        /// The node.
+        from: NodeId,
+        /// What it says.
+        reply: Reply<Request>,
+    },
+    /// The caller wants this done. A range is read by read index; everything else is proposed.
+    Invoke {
+        /// The caller's number for it.
+        op: u64,
+        /// What.
+        request: Request,
+    },
+    /// The caller has stopped waiting. A read is forgotten; a command is pursued until its synced result has come, since only
+    /// then may the session forget it.
+    Abandon {
+        /// The caller's number.
+        op: u64,
+    },
+    /// End the session as soon as nothing is outstanding; the next command begins a new one.
+    EndSession,
+}
+
+/// What the caller should know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A session is open.
+    SessionOpen {
+        /// Its id.
+        session: ClientId,
+    },
+    /// The session was ended in good order.
+    SessionEnded {
+        /// Its id.
+        session: ClientId,
+    },
+    /// First sending of a command or (without id) a read.
+    Proposed {
+        /// The caller's number.
+        op: u64,
+        /// The command's id.
+        id: Option<ProposeId>,
+        /// What is asked.
+        request: Request,
+    },
+    /// A request was sent again.
+    Retried {
+        /// The caller's number.
+        op: u64,
+    },
+    /// The fast round is complete.
+    Fast {
+        /// The caller's number.
+        op: u64,
+        /// The command.
+        id: ProposeId,
+        /// Term of all that was counted.
+        term: Term,
+        /// Configuration of all that was counted.
+        config: ConfigVersion,
+        /// The leader and the voters that accepted, rising.
+        nodes: Vec<NodeId>,
+        /// The result.
+        response: Response,
+    },
+    /// The final result.
+    Synced {
+        /// The caller's number.
+        op: u64,
+        /// The command.
+        id: ProposeId,
+        /// The result.
+        synced: Synced<Response>,
+    },
+    /// A read's result.
+    Read {
+        /// The caller's number.
+        op: u64,
+        /// Applied index at which it was served.
+        applied: u64,
+        /// The node that served it.
+        node: NodeId,
+        /// The result.
+        synced: Synced<Response>,
+    },
+    /// The request is one that no node would take, whatever its state: it did not happen.
+    Invalid {
+        /// The caller's number.
+        op: u64,
+        /// etcd's words.
+        error: String,
+    },
+    /// The session is gone, and the command's fate will never be known.
+    Lost {
+        /// The caller's number.
+        op: u64,
+    },
+}
+
+/// What a client wants done, in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be sent.
+    pub messages: Vec<(NodeId, Message<Request>)>,
+    /// For the caller.
+    pub notices: Vec<Notice>,
+}
+
+/// A command under way.
+#[derive(Debug)]
+struct Pending {
+    op: u64,
+    proposal: Arc<Proposal<Request>>,
+    /// The latest ER: its term and configuration, who gave it, the result.
+    executed: Option<(Term, ConfigVersion, NodeId, Response)>,
+    /// Accepted Records: by whom, for which term and configuration.
+    accepts: Vec<(NodeId, Term, ConfigVersion)>,
+    /// The caller has its fast answer.
+    fast: bool,
+    retry: Retry,
+}
+
+/// A read under way.
+#[derive(Debug)]
+struct PendingRead {
+    op: u64,
+    command: Arc<Request>,
+    retry: Retry,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    due: Nanos,
+    attempts: u32,
+    /// Not before this, whatever is learned: a client that answered every piece of news with a new round would, between two nodes
+    /// that disagree about the leader, flood the cluster.
+    earliest: Nanos,
+}
+
+impl Retry {
+    fn first(now: Nanos) -> Self {
+        Retry { due: now, attempts: 0, earliest: now }
+    }
+
+    fn hurry(&mut self) {
+        self.due = self.due.min(self.earliest);
+    }
+}
+
+/// The client's session.
+#[derive(Debug)]
+enum Session {
+    None,
+    Beginning { nonce: u64, retry: Retry },
+    Open { id: ClientId, next: u64, ending: Option<Retry> },
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    address: ClientAddress,
+    config: Config,
+    membership: Membership,
+    entropy: u64,
+    draws: u64,
+    /// The leader as far as known, with its term.
+    leader: Option<(Term, NodeId)>,
+    /// When to ask the next node who leads, while it is not known.
+    discover_due: Nanos,
+    session: Session,
+    /// Commands that wait for the session.
+    waiting: VecDeque<(u64, Request)>,
+    /// Commands under way, by number.
+    pending: BTreeMap<u64, Pending>,
+    reads: BTreeMap<u64, PendingRead>,
+    next_read: u64,
+}
+
+impl Client {
+    /// A client that is reached at `address` and knows the voters. `life` counts the processes that had this address before, and
+    /// `entropy` must differ from client to client and life to life: late answers to another life must not be taken for this one's.
+    pub fn new(address: ClientAddress, life: u32, config: Config, membership: Membership, entropy: u64) -> Self {
+        Client {
+            address,
+            config,
+            membership,
+            entropy,
+            draws: 0,
+            leader: None,
+            discover_due: 0,
+            session: Session::None,
+            waiting: VecDeque::new(),
+            pending: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            next_read: u64::from(life) << 32,
+        }
+    }
+
+    /// Handles one input at the client's clock reading `now`.
+    pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Output) {
+        match input {
+            Input::Tick => {}
+            Input::Message { from, reply } => self.on_reply(from, reply, now, out),
+            Input::Invoke { op, request } => self.invoke(op, request, now, out),
+            Input::Abandon { op } => self.reads.retain(|_, read| read.op != op),
+            Input::EndSession => {
+                if let Session::Open { ending: ending @ None, .. } = &mut self.session {
+                    *ending = Some(Retry::first(now));
+                }
+            }
+        }
+        self.run_timers(now, out);
+    }
+
+    /// When it next wants a tick; `None` while nothing is under way.
+    pub fn next_due(&self) -> Option<Nanos> {
+        let commands = self.pending.values().map(|p| p.retry.due);
+        let reads = self.reads.values().map(|r| r.retry.due);
+        let session = match &self.session {
+            Session::Beginning { retry, .. } => Some(retry.due),
+            Session::Open { ending: Some(retry), .. } if self.pending.is_empty() => Some(retry.due),
+            Session::None | Session::Open { .. } => None,
+        };
+        let discover = (self.leader.is_none() && !self.is_idle()).then_some(self.discover_due);
+        commands.chain(reads).chain(session).chain(discover).min()
+    }
+
+    /// Whether nothing is under way, in front of the caller or behind.
+    pub fn is_idle(&self) -> bool {
+        let session_busy = match &self.session {
+            Session::Beginning { .. } => true,
+            Session::Open { ending, .. } => ending.is_some(),
+            Session::None => false,
+        };
+        self.pending.is_empty() && self.reads.is_empty() && self.waiting.is_empty() && !session_busy
+    }
+
+    fn invoke(&mut self, op: u64, request: Request, now: Nanos, out: &mut Output) {
+        if let Err(error) = request.validate() {
+            return out.notices.push(Notice::Invalid { op, error });
+        }
+        if matches!(request, Request::Range(_)) {
+            self.next_read += 1;
+            let command = Arc::new(request.clone());
+            out.notices.push(Notice::Proposed { op, id: None, request });
+            self.reads.insert(self.next_read, PendingRead { op, command, retry: Retry::first(now) });
+        } else {
+            self.waiting.push_back((op, request));
+            self.propose_waiting(now, out);
+        }
+    }
+
+    /// Gives the waiting commands their numbers, once there is a session; begins one if there is none.
+    fn propose_waiting(&mut self, now: Nanos, out: &mut Output) {
+        match &mut self.session {
+            Session::Open { id: client, next, ending: None } => {
+                while let Some((op, request)) = self.waiting.pop_front() {
+                    let id = ProposeId { client: *client, seq: *next };
+                    *next += 1;
+                    let unsynced = |p: &&Pending| !(p.fast && mutants::on(Mutant::SessionAdvanceOnFast));
+                    let first_incomplete = self.pending.values().find(unsynced).map_or(id.seq, |p| p.proposal.id.seq);
+                    out.notices.push(Notice::Proposed { op, id: Some(id), request: request.clone() });
+                    let proposal = Arc::new(Proposal { id, first_incomplete, command: Arc::new(request) });
+                    let retry = Retry::first(now);
+                    self.pending.insert(id.seq, Pending { op, proposal, executed: None, accepts: Vec::new(), fast: false, retry });
+                }
+            }
+            Session::None if !self.waiting.is_empty() => {
+                self.draws += 1;
+                let nonce = splitmix64(self.entropy.wrapping_add(self.draws));
+                self.session = Session::Beginning { nonce, retry: Retry::first(now) };
+            }
+            Session::None | Session::Beginning { .. } | Session::Open { .. } => {}
+        }
+    }
+
+    fn on_reply(&mut self, from: NodeId, reply: Reply<Request>, now: Nanos, out: &mut Output) {
+        match reply {
+            Reply::Executed { id, term, config, response } => {
+                self.learn(Leadership { term, leader: Some(from) });
+                self.on_executed(from, id, term, config, response, out);
+            }
+            Reply::Conflict { term, .. } => self.learn(Leadership { term, leader: Some(from) }),
+            Reply::Synced { id, synced } => self.on_synced(id, synced, out),
+            Reply::Recorded { id, term, config, accepted, current } => {
+                self.on_recorded(from, id, (term, config), accepted.then_some(()).ok_or(current), now, out)
+            }
+            Reply::Refused { id, why } => self.on_refused(from, id, why, now, out),
+            Reply::SessionBegun { nonce, client } => {
+                if matches!(&self.session, Session::Beginning { nonce: mine, .. } if *mine == nonce) {
+                    self.session = Session::Open { id: client, next: 1, ending: None };
+                    out.notices.push(Notice::SessionOpen { session: client });
+                    self.propose_waiting(now, out);
+                }
+            }
+            Reply::SessionEnded { client } => {
+                if matches!(&self.session, Session::Open { id, ending: Some(_), .. } if *id == client) {
+                    self.session = Session::None;
+                    out.notices.push(Notice::SessionEnded { session: client });
+                    self.propose_waiting(now, out);
+                }
+            }
+            Reply::SessionRefused { cluster } => self.redirect(from, cluster),
+            Reply::Read { read, applied, synced } => {
+                if let Some(pending) = self.reads.remove(&read.1).filter(|_| read.0 == self.address) {
+                    out.notices.push(Notice::Read { op: pending.op, applied, node: from, synced });
+                }
+            }
+            Reply::ReadRefused { read, cluster } => {
+                self.redirect(from, cluster);
+                let wait = self.backoff(1);
+                if let Some(pending) = self.reads.get_mut(&read.1) {
+                    pending.retry.due = pending.retry.due.min(now + wait);
+                }
+            }
+            Reply::Cluster { leadership, membership } => {
+                if membership.version >= self.membership.version {
+                    self.membership = membership;
+                }
+                self.redirect(from, leadership);
+            }
+        }
+    }
+
+    /// Takes in who leads.
+    fn learn(&mut self, seen: Leadership) {
+        let Some(leader) = seen.leader else { return };
+        if self.leader.is_none_or(|(term, _)| seen.term >= term) {
+            if self.leader != Some((seen.term, leader)) {
+                // What is under way is of no use at an earlier leader: go to the new one at once.
+                self.hurry();
+            }
+            self.leader = Some((seen.term, leader));
+        }
+    }
+
+    /// `from` says it does not lead. If it was thought to, it is no longer.
+    fn redirect(&mut self, from: NodeId, seen: Leadership) {
+        let stale = self.leader.is_some_and(|(term, leader)| leader == from || seen.term > term);
+        if stale && seen.leader != Some(from) {
+            self.leader = None;
+        }
+        self.learn(seen);
+    }
+
+    /// Retries that wait may go out at the next timer run.
+    fn hurry(&mut self) {
+        self.pending.values_mut().for_each(|p| p.retry.hurry());
+        match &mut self.session {
+            Session::Beginning { retry, .. } | Session::Open { ending: Some(retry), .. } => retry.hurry(),
+            Session::None | Session::Open { .. } => {}
+        }
+    }
+
+    fn on_refused(&mut self, from: NodeId, id: ProposeId, why: Refusal, now: Nanos, out: &mut Output) {
+        let session = matches!(&self.session, Session::Open { id: session, .. } if *session == id.client);
+        if !session || !self.pending.contains_key(&id.seq) {
+            return;
+        }
+        match why {
+            Refusal::NotLeader(seen) => self.redirect(from, seen),
+            Refusal::NotReady => {
+                let wait = self.backoff(1);
+                if let Some(pending) = self.pending.get_mut(&id.seq) {
+                    pending.retry.due = now + wait;
+                }
+            }
+            Refusal::NoSession => {
+                for (_, pending) in std::mem::take(&mut self.pending) {
+                    out.notices.push(Notice::Lost { op: pending.op });
+                }
+                self.session = Session::None;
+                self.propose_waiting(now, out);
+            }
+            Refusal::Invalid => {
+                if let Some(pending) = self.pending.remove(&id.seq) {
+                    out.notices.push(Notice::Invalid { op: pending.op, error: "refused as invalid".to_owned() });
+                }
+            }
+            Refusal::Acknowledged => {
+                if let Some(pending) = self.pending.remove(&id.seq) {
+                    out.notices.push(Notice::Lost { op: pending.op });
+                }
+            }
+        }
+    }
+
+    /// Wait before the next try after `attempts` tries: doubling, half of it random.
+    fn backoff(&mut self, attempts: u32) -> Nanos {
+        self.draws += 1;
+        let full = (self.config.retry_after_min << attempts.saturating_sub(1).min(16)).min(self.config.retry_after_max);
+        full / 2 + splitmix64(self.entropy.wrapping_add(self.draws)) % (full / 2 + 1)
+    }
+
+    /// A voter, drawn.
+    fn any_node(&mut self) -> NodeId {
+        self.draws += 1;
+        let voters = &self.membership.voters;
+        voters[(splitmix64(self.entropy.wrapping_add(self.draws)) % voters.len() as u64) as usize]
+    }
+
+    fn read_id(&self, number: u64) -> ReadId {
+        (self.address, number)
+    }
+}
+
+/// SplitMix64's finalizer (Steele, Lea, Flood 2014): spreads a counter over 64 bits.
+fn splitmix64(mut z: u64) -> u64 {
+    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

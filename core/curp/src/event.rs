@@ -1,0 +1,154 @@
+//! What a node reports of itself, one event per protocol action, made inside the handler's atomic section. The names are those
+//! of the actions in `tla/Curp.tla`; a field is there when the action changes it.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::{Command, Entry, Index, NodeId, Proposal, ProposeId, Synced, Term};
+
+/// One protocol action of one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", tag = "event")]
+pub enum Event<C: Command> {
+    /// The node started from what its disk held.
+    Restart {
+        /// Durable term.
+        term: Term,
+        /// Durable vote in that term.
+        vote: Option<NodeId>,
+        /// Last index of the log found.
+        last_index: Index,
+        /// Ids in the spec pool found.
+        pool: Vec<ProposeId>,
+    },
+    /// It learned of a later term (and follows, whatever it was before).
+    UpdateTerm {
+        /// The later term.
+        term: Term,
+    },
+    /// A leader stepped down in its own term: it heard of no quorum for an election timeout.
+    StepDown {
+        /// Its term.
+        term: Term,
+    },
+    /// It stands for election, having voted for itself.
+    Campaign {
+        /// The new term.
+        term: Term,
+    },
+    /// It granted its vote, and its spec pool went with it.
+    GrantVote {
+        /// Term of the election.
+        term: Term,
+        /// Who got the vote.
+        candidate: NodeId,
+        /// Ids in the pool as of that instant.
+        pool: Vec<ProposeId>,
+    },
+    /// It won, counted the pools of exactly a quorum, and appended a no-op and what must be recovered.
+    BecomeLeader {
+        /// The term won.
+        term: Term,
+        /// The voters whose pools were counted, itself among them.
+        quorum: Vec<NodeId>,
+        /// The entries appended: the no-op, then the recovered commands.
+        entries: Vec<Arc<Entry<C>>>,
+    },
+    /// The no-op and every recovered command of this term are committed and applied: fast answers and reads from here on.
+    OpenFastPath {
+        /// The leader's term.
+        term: Term,
+    },
+    /// The leader appended a proposal (a command, or a session's begin or end).
+    LeaderPropose {
+        /// The entry.
+        entry: Arc<Entry<C>>,
+        /// Whether it went into the leader's own pool and will be answered before commit.
+        fast: bool,
+    },
+    /// A voter was asked to record a command.
+    WitnessRecord {
+        /// The voter's term.
+        term: Term,
+        /// The command.
+        proposal: Arc<Proposal<C>>,
+        /// Whether it is in the pool now.
+        accepted: bool,
+        /// Whether the pool changed (a repeated Record is accepted without a change).
+        inserted: bool,
+    },
+    /// A follower's log changed at a leader's word.
+    AcceptEntries {
+        /// The leader's term.
+        term: Term,
+        /// The leader.
+        from: NodeId,
+        /// Whether entries from the first new one's index on were cut off first.
+        truncated: bool,
+        /// The entries appended.
+        entries: Vec<Arc<Entry<C>>>,
+    },
+    /// The commit index rose.
+    AdvanceCommit {
+        /// The node's term.
+        term: Term,
+        /// The new commit index.
+        commit: Index,
+        /// True on the leader, which counted; false on a follower, which was told.
+        counted: bool,
+    },
+    /// A leader executed a fast command against the applied state.
+    Execute {
+        /// The leader's term.
+        term: Term,
+        /// The command.
+        id: ProposeId,
+        /// Its index in the leader's log.
+        index: Index,
+        /// The result, which the client will see if the fast round completes.
+        response: C::Response,
+    },
+    /// Everything up to `index` is applied here, this entry last.
+    Apply {
+        /// The entry's index.
+        index: Index,
+        /// The command, if the entry holds one.
+        id: Option<ProposeId>,
+        /// What became of it.
+        outcome: Applied<C::Response>,
+        /// Hash of the replicated state (store and sessions) after entries 1 to `index`.
+        state_hash: u64,
+    },
+    /// A command left the spec pool: the session table holds it as applied.
+    PoolDrop {
+        /// The command.
+        id: ProposeId,
+    },
+    /// A linearizable read was served.
+    ServeRead {
+        /// The reader's own number for the read, with the client's address: unique in a run.
+        read: (u32, u64),
+        /// The read index it waited for.
+        read_index: Index,
+        /// The applied index at which it was served.
+        applied: Index,
+    },
+}
+
+/// What applying an entry came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Applied<R> {
+    /// An entry without effect: a no-op.
+    Nothing,
+    /// The command took effect, with this result.
+    Done(Synced<R>),
+    /// The session table held the id as applied already.
+    Duplicate,
+    /// The session is unknown, has ended, or has acknowledged the id.
+    Refused,
+    /// A session began.
+    SessionBegun,
+    /// A session ended (or there was none).
+    SessionEnded,
+}

@@ -1,0 +1,282 @@
+//! What nodes and clients say to each other.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::{ClientId, Command, ConfigVersion, Entry, Index, Membership, NodeId, Proposal, ProposeId, Synced, Term};
+
+/// Where a client is to be answered. Not its session: a client may have several in its life.
+pub type ClientAddress = u32;
+
+/// A read's name: the client that asked, and its own number for it.
+pub type ReadId = (ClientAddress, u64);
+
+/// Either end of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// A replica.
+    Node(NodeId),
+    /// A client.
+    Client(ClientAddress),
+}
+
+/// Between nodes. Each carries the sender's term; an answer is matched to the term it was asked in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", rename_all = "snake_case")]
+pub enum PeerMessage<C: Command> {
+    /// "Would you vote for me in the next term?" Changes nothing at the receiver.
+    PreVote {
+        /// The sender's own last log term.
+        last_term: Term,
+        /// The sender's own last log index.
+        last_index: Index,
+    },
+    /// The answer. `asked` is the term of the question.
+    PreVoteReply {
+        /// Term of the question.
+        asked: Term,
+        /// Yes or no.
+        granted: bool,
+    },
+    /// "Vote for me in my term."
+    Vote {
+        /// The candidate's last log term.
+        last_term: Term,
+        /// The candidate's last log index.
+        last_index: Index,
+    },
+    /// The answer; a granted vote carries the voter's spec pool as of that instant.
+    VoteReply {
+        /// `None`: refused.
+        pool: Option<Vec<Arc<Proposal<C>>>>,
+    },
+    /// Log entries after (`prev_index`, `prev_term`).
+    Append {
+        /// Index before the first entry.
+        prev_index: Index,
+        /// Term there.
+        prev_term: Term,
+        /// The entries; may be empty.
+        entries: Vec<Arc<Entry<C>>>,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// "My log equals yours up to `index`", durably.
+    Appended {
+        /// Last matching index.
+        index: Index,
+    },
+    /// "My log has nothing like that at `prev_index`."
+    AppendRejected {
+        /// The `prev_index` refused.
+        prev_index: Index,
+        /// Where the logs may agree, as far as the follower can tell.
+        hint_index: Index,
+        /// The follower's term there.
+        hint_term: Term,
+    },
+    /// Leadership alone.
+    Heartbeat {
+        /// Commit index, as far as the receiver is known to have the entries.
+        commit: Index,
+        /// Counts the leader's rounds: a read waits for one that began after it arrived.
+        round: u64,
+    },
+    /// The answer.
+    HeartbeatReply {
+        /// Of the question.
+        round: u64,
+    },
+    /// A follower asks for a read index.
+    ReadIndex {
+        /// The read.
+        read: ReadId,
+        /// What will be read.
+        command: Arc<C>,
+    },
+    /// The leader's answer, after its leadership was confirmed.
+    ReadIndexReply {
+        /// The read.
+        read: ReadId,
+        /// `None`: not now (not the leader, or not open yet).
+        index: Option<Index>,
+    },
+    /// Commands that have been in the sender's pool for long: their clients may have vanished. The leader treats them as proposals.
+    HandOver {
+        /// The commands.
+        proposals: Vec<Arc<Proposal<C>>>,
+    },
+}
+
+/// From a client to a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", rename_all = "snake_case")]
+pub enum Request<C: Command> {
+    /// To the leader: order and execute this. A repetition is answered with what is known.
+    Propose {
+        /// The command.
+        proposal: Arc<Proposal<C>>,
+    },
+    /// To every other voter: remember this.
+    Record {
+        /// Term for which the client asks.
+        term: Term,
+        /// Configuration for which it asks.
+        config: ConfigVersion,
+        /// The command.
+        proposal: Arc<Proposal<C>>,
+    },
+    /// To any node: a linearizable read.
+    Read {
+        /// Its name.
+        read: ReadId,
+        /// What to read.
+        command: Arc<C>,
+    },
+    /// To the leader: begin a session.
+    BeginSession {
+        /// Echoed in the answer.
+        nonce: u64,
+    },
+    /// To the leader: end a session.
+    EndSession {
+        /// The session.
+        client: ClientId,
+    },
+    /// To any node: who leads, who votes?
+    FetchCluster,
+}
+
+/// From a node to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", rename_all = "snake_case")]
+pub enum Reply<C: Command> {
+    /// The leader's ER: executed, in the leader's log and pool, not committed yet.
+    Executed {
+        /// The command.
+        id: ProposeId,
+        /// The leader's term.
+        term: Term,
+        /// Its latest appended configuration.
+        config: ConfigVersion,
+        /// The result. Neither a header revision nor the command's own is in it.
+        response: C::Response,
+    },
+    /// In the leader's log, but not to be answered before commit.
+    Conflict {
+        /// The command.
+        id: ProposeId,
+        /// The leader's term.
+        term: Term,
+    },
+    /// The final result (ASR).
+    Synced {
+        /// The command.
+        id: ProposeId,
+        /// The result.
+        synced: Synced<C::Response>,
+    },
+    /// A Record's answer.
+    Recorded {
+        /// The command.
+        id: ProposeId,
+        /// Term for which was asked.
+        term: Term,
+        /// Configuration for which was asked.
+        config: ConfigVersion,
+        /// Whether it is in the pool, durably.
+        accepted: bool,
+        /// The voter's own term.
+        current: Term,
+    },
+    /// A proposal that was not taken.
+    Refused {
+        /// The command.
+        id: ProposeId,
+        /// Why.
+        why: Refusal,
+    },
+    /// A session is open.
+    SessionBegun {
+        /// Of the request.
+        nonce: u64,
+        /// The session.
+        client: ClientId,
+    },
+    /// A session is no more.
+    SessionEnded {
+        /// The session.
+        client: ClientId,
+    },
+    /// A session's begin or end was not taken: this node does not lead, or is not ready.
+    SessionRefused {
+        /// Who leads, as far as the node knows.
+        cluster: Leadership,
+    },
+    /// A read's answer.
+    Read {
+        /// Its name.
+        read: ReadId,
+        /// Applied index at which it was served.
+        applied: Index,
+        /// The result.
+        synced: Synced<C::Response>,
+    },
+    /// A read that was not served; try again.
+    ReadRefused {
+        /// Its name.
+        read: ReadId,
+        /// Who leads, as far as the node knows.
+        cluster: Leadership,
+    },
+    /// The cluster.
+    Cluster {
+        /// Who leads, as far as the node knows.
+        leadership: Leadership,
+        /// Who votes.
+        membership: Membership,
+    },
+}
+
+/// Who leads, as far as a node knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leadership {
+    /// The node's term.
+    pub term: Term,
+    /// The leader of that term, if known.
+    pub leader: Option<NodeId>,
+}
+
+/// Why a proposal was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// This node does not lead; nothing is known of the command.
+    NotLeader(Leadership),
+    /// The leader has not applied enough to know the session; try again.
+    NotReady,
+    /// The session has ended or never was: the command's fate is unknown to the client for ever.
+    NoSession,
+    /// The client itself said that it has the result.
+    Acknowledged,
+    /// No node would take the command, whatever its state: it did not happen, and will not.
+    Invalid,
+}
+
+/// Anything on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", rename_all = "snake_case")]
+pub enum Message<C: Command> {
+    /// Between nodes.
+    Peer {
+        /// The sender's term.
+        term: Term,
+        /// What it says.
+        body: PeerMessage<C>,
+    },
+    /// A client's request.
+    Request(Request<C>),
+    /// A node's reply.
+    Reply(Reply<C>),
+}

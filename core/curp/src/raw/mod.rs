@@ -1,0 +1,445 @@
+//! [`RawCurp`]: CURP's fast path on a Raft backend, sans-IO. It reads no clock, draws nothing, owns no disk and sends nothing: it is
+//! called with inputs, and what it wants done is in its [`Output`].
+//!
+//! **Storage is asynchronous** (as in etcd's raft library with asynchronous storage writes). Every [`Record`] the node wants written
+//! has a sequence number, 2, 3, 4, … (1 is what was found at start); they become durable in that order, and [`RawCurp::durable`] tells how far. Every outgoing
+//! message names the sequence number it must wait for. Nothing here waits.
+//!
+//! The files: `election` (pre-vote, votes, recovery), `replication` (append, commit), `propose` (fast and slow rounds, records,
+//! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index).
+
+mod apply;
+mod election;
+mod propose;
+mod read;
+mod replication;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::board::Board;
+use crate::log::Log;
+use crate::pool::SpecPool;
+use crate::queue::{Queue, TaskId};
+use crate::sessions::Sessions;
+use crate::{
+    Address, ClientAddress, Command, Durable, Entry, Event, HardState, Index, Leadership, Membership, Message, Nanos, NodeId, PeerMessage,
+    ProposeId, ReadId, Record, Reply, Term,
+};
+use mutants::Mutant;
+use read::PendingRead;
+use replication::Progress;
+
+/// Times and limits, the same on every node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// A follower that hears of no leader for a time drawn from this range (nanoseconds, on its own clock) stands for election.
+    pub election_timeout: (Nanos, Nanos),
+    /// A leader sends heartbeats at this interval.
+    pub heartbeat_interval: Nanos,
+    /// A command that has been in a pool for so long is handed to the leader.
+    pub hand_over_after: Nanos,
+    /// The most entries in one Append.
+    pub append_entries_max: usize,
+}
+
+/// A message with what it must wait for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing<C: Command> {
+    /// To whom.
+    pub to: Address,
+    /// What.
+    pub message: Message<C>,
+    /// Records up to this sequence number must be durable before it leaves.
+    pub after: u64,
+}
+
+/// A read whose index is known: serve it once that much is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadState {
+    /// The read.
+    pub read: ReadId,
+    /// What must be applied; `None`: not now, the client must ask again.
+    pub index: Option<Index>,
+}
+
+/// What one input led to, in order.
+#[derive(Debug)]
+pub struct Output<C: Command> {
+    /// To be written, numbered on from the last.
+    pub records: Vec<Record<C>>,
+    /// Whether one of the records must be synced before anything that depends on it.
+    pub sync: bool,
+    /// To be sent.
+    pub messages: Vec<Outgoing<C>>,
+    /// Executions that may run: report each end by [`RawCurp::task_done`].
+    pub tasks: Vec<TaskId>,
+    /// Reads of this node's own clients.
+    pub reads: Vec<ReadState>,
+    /// What happened, for the trace.
+    pub events: Vec<Event<C>>,
+}
+
+impl<C: Command> Default for Output<C> {
+    fn default() -> Self {
+        Output { records: Vec::new(), sync: false, messages: Vec::new(), tasks: Vec::new(), reads: Vec::new(), events: Vec::new() }
+    }
+}
+
+/// A vote with the pool it carried.
+type Ballot<C> = (NodeId, Vec<Arc<crate::Proposal<C>>>);
+
+/// What a node is in its term.
+#[derive(Debug)]
+enum Role<C: Command> {
+    Follower,
+    /// Asking around before disturbing anyone, with those who said yes.
+    PreCandidate(Vec<NodeId>),
+    Candidate(Vec<Ballot<C>>),
+    Leader(Leader),
+}
+
+/// A leader's own state.
+#[derive(Debug)]
+struct Leader {
+    /// By voter, itself apart.
+    progress: Vec<(NodeId, Progress)>,
+    /// Last of the no-op and the recovered commands: the fast path opens when it is applied.
+    opens_at: Index,
+    open: bool,
+    heartbeat_due: Nanos,
+    /// Number of the last heartbeat round.
+    round: u64,
+    /// Reads that wait for a round.
+    reads: Vec<PendingRead>,
+    /// When to look whether a quorum was heard of.
+    quorum_check_due: Nanos,
+}
+
+/// An early execution under way, in this term.
+#[derive(Debug)]
+struct EarlyTask {
+    task: TaskId,
+    id: ProposeId,
+}
+
+/// Sequence number that stands for all that was found on the disk at start. It counts as durable once the node's driver has made
+/// sure of it: after a process was killed, files are read from the page cache, and a power loss could still take them back.
+const FOUND: u64 = 1;
+
+/// One node's consensus state.
+#[derive(Debug)]
+pub struct RawCurp<C: Command> {
+    id: NodeId,
+    config: Config,
+    membership: Membership,
+    /// Seeds this life's election timeouts.
+    entropy: u64,
+    draws: u64,
+
+    hard_state: HardState,
+    /// Record that made the current term and vote durable.
+    hard_state_written: u64,
+    log: Log<C>,
+    pool: SpecPool<C>,
+    /// Ids of entries beyond the applied index: a leader's uncommitted pool, and its own log's share of deduplication.
+    unapplied: BTreeMap<ProposeId, Index>,
+
+    role: Role<C>,
+    leader: Option<NodeId>,
+    election_due: Nanos,
+    /// When a leader was last heard of: its lease against pre-votes.
+    leader_heard: Option<Nanos>,
+    /// The term in which this node stopped leading, until the state machine has been told.
+    deposed: Option<Term>,
+    hand_over_due: Nanos,
+
+    sessions: Sessions<C::Response>,
+    queue: Queue<C>,
+    applied: Index,
+    /// Revision after the applied index.
+    applied_revision: u64,
+    /// Hash of the state at the applied index: a sum over the store, and a chain over what was applied.
+    hash_sum: u64,
+    hash_chain: u64,
+    board: Board<C>,
+    early: Vec<EarlyTask>,
+    next_task: TaskId,
+
+    /// Records handed out, and how many of them are durable.
+    written: u64,
+    durable: u64,
+    out: Output<C>,
+}
+
+impl<C: Command> RawCurp<C> {
+    /// A node that starts, at its clock's `now`, from what its disk holds. `entropy` must differ from life to life.
+    ///
+    /// The state machine starts empty: entries are applied from the first one on as the commit index allows.
+    pub fn new(id: NodeId, config: Config, membership: Membership, durable: Durable<C>, entropy: u64, now: Nanos) -> Self {
+        let log = Log::recovered(durable.log, FOUND);
+        let hard_state = HardState { commit: durable.hard_state.commit.min(log.last_index()), ..durable.hard_state };
+        let mut raw = RawCurp {
+            id,
+            membership,
+            entropy,
+            draws: 0,
+            hard_state,
+            hard_state_written: FOUND,
+            unapplied: BTreeMap::new(),
+            pool: SpecPool::recovered(durable.pool, FOUND, now),
+            log,
+            role: Role::Follower,
+            leader: None,
+            election_due: 0,
+            leader_heard: None,
+            deposed: None,
+            hand_over_due: now + config.hand_over_after,
+            sessions: Sessions::default(),
+            queue: Queue::default(),
+            applied: 0,
+            applied_revision: 1,
+            hash_sum: 0,
+            hash_chain: 0,
+            board: Board::default(),
+            early: Vec::new(),
+            next_task: 0,
+            written: FOUND,
+            durable: 0,
+            out: Output::default(),
+            config,
+        };
+        raw.index_unapplied_from(1);
+        raw.reset_election_timer(now);
+        let event =
+            Event::Restart { term: raw.hard_state.term, vote: raw.hard_state.vote, last_index: raw.log.last_index(), pool: raw.pool.ids() };
+        raw.out.events.push(event);
+        raw
+    }
+
+    /// Time passed. Due at [`next_due`](Self::next_due); more often does no harm.
+    pub fn tick(&mut self, now: Nanos) {
+        match &self.role {
+            Role::Leader(_) => self.tick_leader(now),
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) if now >= self.election_due => self.pre_campaign(now),
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+        if now >= self.hand_over_due {
+            self.hand_over(now);
+        }
+    }
+
+    /// A message from another node, sent in its term `term`.
+    pub fn step(&mut self, from: NodeId, term: Term, message: PeerMessage<C>, now: Nanos) {
+        use PeerMessage as M;
+        // Pre-votes speak of a term that nobody is in yet.
+        let binding = !matches!(message, M::PreVote { .. } | M::PreVoteReply { granted: true, .. });
+        if binding && term > self.hard_state.term {
+            self.update_term(term, now);
+        }
+        let current = term == self.hard_state.term;
+        match message {
+            M::PreVote { last_term, last_index } => self.on_pre_vote(from, term, last_term, last_index, now),
+            M::PreVoteReply { asked, granted } => self.on_pre_vote_reply(from, asked, granted, now),
+            M::Vote { last_term, last_index } => self.on_vote(from, term, last_term, last_index, now),
+            M::VoteReply { pool } if current => self.on_vote_reply(from, pool, now),
+            M::Append { prev_index, prev_term, entries, commit } => self.on_append(from, term, prev_index, prev_term, entries, commit, now),
+            M::Appended { index } if current || mutants::on(Mutant::StaleAppendReply) => self.on_appended(from, index),
+            M::AppendRejected { prev_index, hint_index, hint_term } if current => {
+                self.on_append_rejected(from, prev_index, hint_index, hint_term);
+            }
+            M::Heartbeat { commit, round } => self.on_heartbeat(from, term, commit, round, now),
+            M::HeartbeatReply { round } if current => self.on_heartbeat_reply(from, round),
+            M::ReadIndex { read, command } => self.on_read_index(from, read, &command, now),
+            M::ReadIndexReply { read, index } => self.out.reads.push(ReadState { read, index }),
+            M::HandOver { proposals } => self.on_hand_over(&proposals, now),
+            // Answers to what was asked in an earlier term.
+            M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } => {}
+        }
+    }
+
+    /// Records up to sequence number `durable` are on the disk for good.
+    pub fn durable(&mut self, durable: u64) {
+        self.durable = self.durable.max(durable);
+        self.maybe_commit();
+        self.start_entries();
+    }
+
+    /// Takes what has accumulated since the last call, leaving `spare` (emptied) to be filled next.
+    pub fn take_output(&mut self, spare: Output<C>) -> Output<C> {
+        std::mem::replace(&mut self.out, spare)
+    }
+
+    /// When the next tick has something to do; earlier ticks do nothing.
+    pub fn next_due(&self) -> Nanos {
+        let role = match &self.role {
+            Role::Leader(leader) => leader.heartbeat_due.min(leader.quorum_check_due),
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.election_due,
+        };
+        role.min(self.hand_over_due)
+    }
+
+    /// Term of the entry at an index: 0 before the first, `None` beyond the last.
+    pub fn log_term(&self, index: Index) -> Option<Term> {
+        self.log.term(index)
+    }
+
+    /// Last sequence number given to a record.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Everything up to this index is applied here.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// Revision of the state at the applied index.
+    pub fn applied_revision(&self) -> u64 {
+        self.applied_revision
+    }
+
+    /// Commit index.
+    pub fn commit(&self) -> Index {
+        self.hard_state.commit
+    }
+
+    /// Last index of the log.
+    pub fn last_index(&self) -> Index {
+        self.log.last_index()
+    }
+
+    /// Term, and its leader if known.
+    pub fn leadership(&self) -> Leadership {
+        Leadership { term: self.hard_state.term, leader: self.leader }
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Whether this node leads and its fast path is open.
+    pub fn is_open(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.open)
+    }
+
+    /// Ids in the spec pool.
+    pub fn pool_ids(&self) -> Vec<ProposeId> {
+        self.pool.ids()
+    }
+
+    /// Configuration in force.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Whether the queue between commit and apply is empty.
+    pub fn is_quiescent(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The sum part of the state's hash: the changes that the state machine reported for entries up to the applied index.
+    pub fn hash_sum(&self) -> u64 {
+        self.hash_sum
+    }
+
+    fn quorum(&self) -> usize {
+        crate::quorum::quorum(self.membership.voters.len())
+    }
+
+    fn peers(&self) -> impl Iterator<Item = NodeId> + use<'_, C> {
+        self.membership.voters.iter().copied().filter(|&voter| voter != self.id)
+    }
+
+    /// Adds a record that must be synced; its sequence number.
+    fn write(&mut self, record: Record<C>) -> u64 {
+        self.out.sync = true;
+        self.write_unsynced(record)
+    }
+
+    /// Adds a record that may ride along with a later sync.
+    fn write_unsynced(&mut self, record: Record<C>) -> u64 {
+        self.out.records.push(record);
+        self.written += 1;
+        self.written
+    }
+
+    /// Sends to a node. Whatever is said in a term waits until the term and the vote in it are durable.
+    fn send(&mut self, to: NodeId, body: PeerMessage<C>, after: u64) {
+        self.send_in(self.hard_state.term, to, body, after);
+    }
+
+    fn send_in(&mut self, term: Term, to: NodeId, body: PeerMessage<C>, after: u64) {
+        let after = after.max(self.hard_state_written);
+        self.out.messages.push(Outgoing { to: Address::Node(to), message: Message::Peer { term, body }, after });
+    }
+
+    fn reply(&mut self, to: ClientAddress, reply: Reply<C>, after: u64) {
+        let after = after.max(self.hard_state_written);
+        self.out.messages.push(Outgoing { to: Address::Client(to), message: Message::Reply(reply), after });
+    }
+
+    /// Makes term and vote durable.
+    fn persist_hard_state(&mut self) {
+        if mutants::on(Mutant::VoteNotPersisted) {
+            return;
+        }
+        self.hard_state_written = self.write(Record::HardState(self.hard_state));
+    }
+
+    /// Puts an entry at the end of the log, which is where it belongs.
+    fn append(&mut self, entry: Arc<Entry<C>>) {
+        let seq = self.write(Record::Entry(entry.clone()));
+        if let Some(id) = entry.id() {
+            self.unapplied.entry(id).or_insert(entry.index);
+        }
+        self.log.append(entry, seq);
+    }
+
+    fn index_unapplied_from(&mut self, index: Index) {
+        for entry in self.log.after(index - 1, usize::MAX) {
+            if let Some(id) = entry.id() {
+                self.unapplied.entry(id).or_insert(entry.index);
+            }
+        }
+    }
+
+    /// Learns of a later term: whatever this node was, it follows.
+    fn update_term(&mut self, term: Term, now: Nanos) {
+        self.hard_state.term = term;
+        self.hard_state.vote = None;
+        self.leader = None;
+        self.leader_heard = None;
+        self.out.events.push(Event::UpdateTerm { term });
+        self.persist_hard_state();
+        self.follow(now);
+    }
+
+    /// Gives up whatever this node was in its term.
+    fn follow(&mut self, now: Nanos) {
+        if let Role::Leader(leader) = std::mem::replace(&mut self.role, Role::Follower) {
+            self.deposed = Some(self.hard_state.term);
+            self.board.clear();
+            self.early.clear();
+            for read in leader.reads {
+                self.refuse_read(read.from, read.read);
+            }
+        }
+        self.reset_election_timer(now);
+    }
+
+    fn reset_election_timer(&mut self, now: Nanos) {
+        let (min, max) = self.config.election_timeout;
+        self.draws += 1;
+        self.election_due = now + min + splitmix64(self.entropy.wrapping_add(self.draws)) % (max - min + 1);
+    }
+}
+
+/// SplitMix64's finalizer (Steele, Lea, Flood 2014): spreads a counter over 64 bits.
+fn splitmix64(mut z: u64) -> u64 {
+    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

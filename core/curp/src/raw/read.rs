@@ -1,0 +1,78 @@
+//! Linearizable reads by read index (Raft dissertation §6.4), with one addition: a write that completed on the fast path is in
+//! the leader's log, but perhaps not committed, so the commit index alone would miss it.
+
+use std::sync::Arc;
+
+use super::{RawCurp, ReadState, Role};
+use crate::{Command, Index, Nanos, NodeId, PeerMessage, ReadId};
+use mutants::Mutant;
+
+/// A read that waits for its leader to be confirmed.
+#[derive(Debug)]
+pub(super) struct PendingRead {
+    /// The read.
+    pub(super) read: ReadId,
+    /// The node that asked; itself for its own clients'.
+    pub(super) from: NodeId,
+    /// Its read index.
+    index: Index,
+    /// The heartbeat round begun after it arrived.
+    round: u64,
+}
+
+impl<C: Command> RawCurp<C> {
+    /// A client's read came to this node: find its read index here or at the leader.
+    pub(super) fn on_client_read(&mut self, read: ReadId, command: Arc<C>, now: Nanos) {
+        match self.leader {
+            Some(leader) if leader == self.id => self.on_read_index(self.id, read, &command, now),
+            Some(leader) => self.send(leader, PeerMessage::ReadIndex { read, command }, 0),
+            None => self.out.reads.push(ReadState { read, index: None }),
+        }
+    }
+
+    /// The leader takes a read: its index is that of the last conflicting entry in the log, and at least the commit index; it
+    /// counts once a round of heartbeats that began after this moment has reached a quorum.
+    pub(super) fn on_read_index(&mut self, from: NodeId, read: ReadId, command: &C, now: Nanos) {
+        let ready = self.is_open() || (self.is_leader() && mutants::on(Mutant::ReadBeforeNoop));
+        if !ready {
+            return self.refuse_read(from, read);
+        }
+        let commit = self.hard_state.commit;
+        let conflicting = |e: &&Arc<crate::Entry<C>>| e.proposal().is_some_and(|p| p.command.conflicts(command));
+        let in_log = self.log.after(commit, usize::MAX).iter().rev().find(conflicting).map_or(commit, |e| e.index);
+        let index = if mutants::on(Mutant::ReadIndexIsCommit) { commit } else { in_log };
+        if mutants::on(Mutant::ReadLocalLeader) {
+            return self.tell_read(from, read, Some(index));
+        }
+        let round = self.heartbeat(now);
+        let Role::Leader(leader) = &mut self.role else { unreachable!("looked at above") };
+        leader.reads.push(PendingRead { read, from, index, round });
+        self.confirm_reads();
+    }
+
+    /// Grants the reads whose round has reached a quorum.
+    pub(super) fn confirm_reads(&mut self) {
+        let quorum = self.quorum();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let progress = &leader.progress;
+        let confirmed = |read: &PendingRead| 1 + progress.iter().filter(|(_, p)| p.round >= read.round).count() >= quorum;
+        let (granted, waiting) = std::mem::take(&mut leader.reads).into_iter().partition::<Vec<_>, _>(confirmed);
+        leader.reads = waiting;
+        for read in granted {
+            self.tell_read(read.from, read.read, Some(read.index));
+        }
+    }
+
+    /// Not now: the reader asks again.
+    pub(super) fn refuse_read(&mut self, from: NodeId, read: ReadId) {
+        self.tell_read(from, read, None);
+    }
+
+    fn tell_read(&mut self, to: NodeId, read: ReadId, index: Option<Index>) {
+        if to == self.id {
+            self.out.reads.push(ReadState { read, index });
+        } else {
+            self.send(to, PeerMessage::ReadIndexReply { read, index }, 0);
+        }
+    }
+}

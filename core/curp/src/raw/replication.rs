@@ -1,0 +1,245 @@
+//! Replication: appending, matching, committing; heartbeats and the leader's watch over its quorum.
+
+use std::sync::Arc;
+
+use super::{RawCurp, Role};
+use crate::{Command, Entry, Event, Index, Nanos, NodeId, PeerMessage, Record, Term};
+use mutants::Mutant;
+
+/// What a leader knows of a follower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// The follower's log equals the leader's up to here, durably.
+    matched: Index,
+    /// Next entry to send.
+    next: Index,
+    /// While probing, one Append is under way and the next waits for an answer; afterwards they are pipelined.
+    probing: bool,
+    /// Probing, and waiting for that answer.
+    paused: bool,
+    /// The last heartbeat round answered.
+    pub(super) round: u64,
+    /// Heard of since the last look.
+    heard: bool,
+}
+
+impl Progress {
+    pub(super) fn new(next: Index) -> Self {
+        Progress { matched: 0, next, probing: true, paused: false, round: 0, heard: false }
+    }
+}
+
+impl<C: Command> RawCurp<C> {
+    pub(super) fn tick_leader(&mut self, now: Nanos) {
+        let quorum = self.quorum();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if now >= leader.quorum_check_due {
+            leader.quorum_check_due = now + self.config.election_timeout.1;
+            let heard = 1 + leader.progress.iter().filter(|(_, p)| p.heard).count();
+            leader.progress.iter_mut().for_each(|(_, p)| p.heard = false);
+            if heard < quorum {
+                tracing::info!(term = self.hard_state.term, heard, "steps down: heard of no quorum");
+                self.out.events.push(Event::StepDown { term: self.hard_state.term });
+                self.leader = None;
+                return self.follow(now);
+            }
+        }
+        if now >= leader.heartbeat_due {
+            self.heartbeat(now);
+        }
+    }
+
+    /// Begins a heartbeat round; its number.
+    pub(super) fn heartbeat(&mut self, now: Nanos) -> u64 {
+        let commit = self.hard_state.commit;
+        let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader has heartbeats") };
+        leader.round += 1;
+        leader.heartbeat_due = now + self.config.heartbeat_interval;
+        let round = leader.round;
+        for (peer, matched) in leader.progress.iter().map(|(peer, p)| (*peer, p.matched)).collect::<Vec<_>>() {
+            self.send(peer, PeerMessage::Heartbeat { commit: commit.min(matched), round }, 0);
+        }
+        round
+    }
+
+    pub(super) fn replicate_to_all(&mut self) {
+        for peer in self.peers().collect::<Vec<_>>() {
+            self.replicate(peer, false);
+        }
+    }
+
+    /// Sends a follower what it lacks, as far as it may be sent now. `even_nothing` asks where it stands.
+    fn replicate(&mut self, to: NodeId, even_nothing: bool) {
+        let (commit, limit) = (self.hard_state.commit, self.config.append_entries_max);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some((_, progress)) = leader.progress.iter_mut().find(|(peer, _)| *peer == to) else { return };
+        if progress.paused {
+            return;
+        }
+        let prev_index = progress.next - 1;
+        let entries = self.log.after(prev_index, limit).to_vec();
+        if entries.is_empty() && !even_nothing {
+            return;
+        }
+        progress.paused = progress.probing;
+        if !progress.probing {
+            progress.next += entries.len() as Index;
+        }
+        let prev_term = self.log.term(prev_index).expect("a leader never sends from beyond its log");
+        self.send(to, PeerMessage::Append { prev_index, prev_term, entries, commit }, 0);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
+    pub(super) fn on_append(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        prev_index: Index,
+        prev_term: Term,
+        entries: Vec<Arc<Entry<C>>>,
+        commit: Index,
+        now: Nanos,
+    ) {
+        if !self.hear_leader(from, term, now) {
+            return self.send(from, PeerMessage::AppendRejected { prev_index, hint_index: 0, hint_term: 0 }, 0);
+        }
+        if self.log.term(prev_index) != Some(prev_term) {
+            // The last place where this log can agree with one whose entry at `prev_index` is of `prev_term`.
+            let below = self.log.last_index().min(prev_index.saturating_sub(1));
+            let hint_index = self.log.last_at_or_below_term(below, prev_term);
+            let hint_term = self.log.term(hint_index).unwrap_or(0);
+            return self.send(from, PeerMessage::AppendRejected { prev_index, hint_index, hint_term }, 0);
+        }
+        let last_new = prev_index + entries.len() as Index;
+        self.accept(from, term, entries);
+        self.commit_to(commit.min(last_new), false);
+        let after = if mutants::on(Mutant::AckBeforeFsync) { 0 } else { self.log.written(last_new) };
+        self.send(from, PeerMessage::Appended { index: last_new }, after);
+    }
+
+    /// Takes a leader's entries into the log. Only from the first that conflicts is anything cut off: a late, repeated Append must
+    /// not undo what a later one brought.
+    fn accept(&mut self, from: NodeId, term: Term, mut entries: Vec<Arc<Entry<C>>>) {
+        let known = entries.iter().take_while(|e| self.log.term(e.index) == Some(e.term)).count();
+        if !mutants::on(Mutant::AppendTruncatesAlways) {
+            entries.drain(..known);
+        }
+        let Some(first) = entries.first().map(|e| e.index) else { return };
+        let truncated = first <= self.log.last_index();
+        if truncated {
+            assert!(first > self.hard_state.commit, "entry {first} is committed here and would be cut off");
+            self.truncate_from(first);
+        }
+        self.out.events.push(Event::AcceptEntries { term, from, truncated, entries: entries.clone() });
+        for entry in entries {
+            if let Some(id) = entry.id().filter(|_| mutants::on(Mutant::PoolDropAtAppend)) {
+                self.drop_from_pool(id);
+            }
+            self.append(entry);
+        }
+    }
+
+    fn truncate_from(&mut self, index: Index) {
+        let cut: Vec<_> = self.log.after(index - 1, usize::MAX).iter().filter_map(|e| e.id()).collect();
+        self.log.truncate_from(index);
+        for id in cut {
+            self.unapplied.remove(&id);
+            if mutants::on(Mutant::PoolDropAtTruncate) {
+                self.drop_from_pool(id);
+            }
+        }
+    }
+
+    /// A message that only the leader of `term` sends has come; false if that is over.
+    fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
+        if term < self.hard_state.term {
+            return false;
+        }
+        assert!(!self.is_leader(), "node {from} also leads in term {term}");
+        self.leader = Some(from);
+        self.leader_heard = Some(now);
+        self.role = Role::Follower;
+        self.reset_election_timer(now);
+        true
+    }
+
+    pub(super) fn on_appended(&mut self, from: NodeId, index: Index) {
+        let last = self.log.last_index();
+        let Some(progress) = self.heard_from(from) else { return };
+        progress.matched = progress.matched.max(index.min(last));
+        progress.next = progress.next.max(index.min(last) + 1);
+        progress.probing = false;
+        self.maybe_commit();
+        self.replicate(from, false);
+    }
+
+    pub(super) fn on_append_rejected(&mut self, from: NodeId, prev_index: Index, hint_index: Index, hint_term: Term) {
+        let agree = self.log.last_at_or_below_term(hint_index, hint_term);
+        let Some(progress) = self.heard_from(from) else { return };
+        // A late refusal says nothing about a follower that has since agreed up to there.
+        let stale = prev_index <= progress.matched || (progress.probing && progress.next != prev_index + 1);
+        if !stale {
+            progress.next = (agree + 1).min(prev_index).max(progress.matched + 1);
+            progress.probing = true;
+            self.replicate(from, true);
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, from: NodeId, term: Term, commit: Index, round: u64, now: Nanos) {
+        if self.hear_leader(from, term, now) {
+            self.commit_to(commit, false);
+        }
+        self.send(from, PeerMessage::HeartbeatReply { round }, 0);
+    }
+
+    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, round: u64) {
+        let last = self.log.last_index();
+        let Some(progress) = self.heard_from(from) else { return };
+        progress.round = progress.round.max(round);
+        if progress.matched < last {
+            // Something was lost on the way, or is still on it: ask.
+            self.replicate(from, true);
+        }
+        self.confirm_reads();
+    }
+
+    fn heard_from(&mut self, from: NodeId) -> Option<&mut Progress> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let progress = leader.progress.iter_mut().find(|(peer, _)| *peer == from).map(|(_, p)| p)?;
+        progress.heard = true;
+        progress.paused = false;
+        Some(progress)
+    }
+
+    /// Commits what a quorum has on its disks, if the last of it is of this term: older entries may still be overwritten by a
+    /// leader that never saw them, however many hold them (Raft paper, figure 8).
+    pub(super) fn maybe_commit(&mut self) {
+        let quorum = self.quorum();
+        let Role::Leader(leader) = &self.role else { return };
+        let own = if mutants::on(Mutant::AckBeforeFsync) { self.log.last_index() } else { self.log.durable_index(self.durable) };
+        let mut matched: Vec<Index> = leader.progress.iter().map(|(_, p)| p.matched).chain([own]).collect();
+        matched.sort_unstable_by(|a, b| b.cmp(a));
+        let held = matched[quorum - 1];
+        let of_this_term = self.log.term(held) == Some(self.hard_state.term) || mutants::on(Mutant::CommitOldTerm);
+        if held > self.hard_state.commit && of_this_term {
+            self.commit_to(held, true);
+            // Followers' witnesses are busy until they apply: tell them now.
+            for peer in self.peers().collect::<Vec<_>>() {
+                self.replicate(peer, true);
+            }
+        }
+    }
+
+    /// Raises the commit index; it never falls.
+    fn commit_to(&mut self, commit: Index, counted: bool) {
+        if commit <= self.hard_state.commit && !(mutants::on(Mutant::CommitMovesBack) && commit < self.hard_state.commit) {
+            return;
+        }
+        self.hard_state.commit = commit;
+        self.out.events.push(Event::AdvanceCommit { term: self.hard_state.term, commit, counted });
+        if !mutants::on(Mutant::VoteNotPersisted) {
+            self.write_unsynced(Record::HardState(self.hard_state));
+        }
+        self.start_entries();
+    }
+}

@@ -1,0 +1,228 @@
+//! The words of the protocol: ids, terms, proposals, log entries, membership.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::Command;
+
+/// A replica.
+pub type NodeId = u32;
+/// A Raft term; 0 is before the first election.
+pub type Term = u64;
+/// A position in the log; the first entry has index 1, and 0 is "before the log".
+pub type Index = u64;
+/// A session: the log index of the entry that began it, hence never used twice.
+pub type ClientId = u64;
+/// A reading of the node's own monotonic clock, in nanoseconds since an arbitrary start.
+pub type Nanos = u64;
+
+/// Names a command for ever: a client never gives the number away again, and every retry carries it (exactly-once, PROTOCOL.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProposeId {
+    /// The session the command belongs to.
+    pub client: ClientId,
+    /// Its number within the session; the first command has 1.
+    pub seq: u64,
+}
+
+impl fmt::Display for ProposeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.client, self.seq)
+    }
+}
+
+impl FromStr for ProposeId {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let parsed = s.split_once('.').and_then(|(client, seq)| Some(ProposeId { client: client.parse().ok()?, seq: seq.parse().ok()? }));
+        parsed.ok_or_else(|| format!("`{s}` is not a propose id; one looks like 3.17 (session 3, number 17)"))
+    }
+}
+
+impl Serialize for ProposeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { (self.client, self.seq).serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for ProposeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            let (client, seq) = Deserialize::deserialize(deserializer)?;
+            Ok(ProposeId { client, seq })
+        }
+    }
+}
+
+/// A configuration's version: the place of its log entry. Numbers counted up would collide after a truncated change (PROTOCOL.md, Membership).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ConfigVersion {
+    /// Term of the entry; 0 for the configuration the cluster was made with.
+    pub term: Term,
+    /// Index of the entry; 0 for the configuration the cluster was made with.
+    pub index: Index,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Version, which fences Records and fast answers.
+    pub version: ConfigVersion,
+    /// Nodes that vote and witness, in rising order.
+    pub voters: Vec<NodeId>,
+}
+
+/// A command on its way: what a Propose and a Record carry, and what a spec pool keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command")]
+pub struct Proposal<C: Command> {
+    /// Its id, the same in every retry.
+    pub id: ProposeId,
+    /// The lowest number of this session whose synced result the client does not have yet; results below may be forgotten.
+    pub first_incomplete: u64,
+    /// The command.
+    pub command: Arc<C>,
+}
+
+/// What a log entry holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command", rename_all = "snake_case")]
+pub enum Payload<C: Command> {
+    /// The first entry of a leader's term.
+    Noop,
+    /// A client's command.
+    Command(Arc<Proposal<C>>),
+    /// Begins a session, whose id is this entry's index. A retry begins a second one that nobody uses.
+    SessionBegin {
+        /// Chosen by the client, echoed in the answer.
+        nonce: u64,
+    },
+    /// Ends a session. Its footprint depends on state: never recorded, never fast.
+    SessionEnd {
+        /// The session that ends.
+        client: ClientId,
+    },
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command")]
+pub struct Entry<C: Command> {
+    /// Term of the leader that appended it.
+    pub term: Term,
+    /// Its place.
+    pub index: Index,
+    /// What it holds.
+    pub payload: Payload<C>,
+}
+
+impl<C: Command> Entry<C> {
+    /// The id of the command in it, if it holds one.
+    pub fn id(&self) -> Option<ProposeId> {
+        self.proposal().map(|p| p.id)
+    }
+
+    /// The command in it with its id, if it holds one.
+    pub fn proposal(&self) -> Option<&Arc<Proposal<C>>> {
+        match &self.payload {
+            Payload::Command(proposal) => Some(proposal),
+            _ => None,
+        }
+    }
+}
+
+/// What a node must not forget about elections, and how far it knew the log to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// Latest term seen.
+    pub term: Term,
+    /// Candidate voted for in `term`.
+    pub vote: Option<NodeId>,
+    /// A commit index known at the time of writing; may lag, since it is written without a sync of its own.
+    pub commit: Index,
+}
+
+/// One durable record of a node, in the order written. The log's suffix from an entry's index on is replaced by that entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "C: Command")]
+pub enum Record<C: Command> {
+    /// Term, vote, commit.
+    HardState(HardState),
+    /// A log entry; it truncates what stood at its index and after.
+    Entry(Arc<Entry<C>>),
+    /// A command enters the spec pool.
+    PoolInsert(Arc<Proposal<C>>),
+    /// A command leaves the spec pool.
+    PoolRemove(ProposeId),
+}
+
+/// What a node finds on its disk at start: [`Record`]s folded in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Durable<C: Command> {
+    /// The last hard state written.
+    pub hard_state: HardState,
+    /// Entries 1, 2, 3, …: `log[i]` has index i + 1.
+    pub log: Vec<Arc<Entry<C>>>,
+    /// The spec pool, in order of insertion.
+    pub pool: Vec<Arc<Proposal<C>>>,
+}
+
+impl<C: Command> Default for Durable<C> {
+    fn default() -> Self {
+        Durable { hard_state: HardState::default(), log: Vec::new(), pool: Vec::new() }
+    }
+}
+
+impl<C: Command> Durable<C> {
+    /// Folds one record in.
+    ///
+    /// # Errors
+    /// An entry that would leave a gap in the log: its index and the last one before it.
+    pub fn apply(&mut self, record: Record<C>) -> Result<(), LogGap> {
+        match record {
+            Record::HardState(hard_state) => self.hard_state = hard_state,
+            Record::Entry(entry) => {
+                let last = self.log.len() as Index;
+                if entry.index == 0 || entry.index > last + 1 {
+                    return Err(LogGap { index: entry.index, last });
+                }
+                self.log.truncate(entry.index as usize - 1);
+                self.log.push(entry);
+            }
+            Record::PoolInsert(proposal) => {
+                if !self.pool.iter().any(|p| p.id == proposal.id) {
+                    self.pool.push(proposal);
+                }
+            }
+            Record::PoolRemove(id) => self.pool.retain(|p| p.id != id),
+        }
+        Ok(())
+    }
+
+    /// Term and index of the last entry, (0, 0) for an empty log: what elections compare, lexicographically.
+    pub fn last(&self) -> (Term, Index) {
+        self.log.last().map_or((0, 0), |e| (e.term, e.index))
+    }
+}
+
+/// A record names an index beyond the end of the log before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogGap {
+    /// Index of the entry.
+    pub index: Index,
+    /// Last index before it.
+    pub last: Index,
+}
+
+impl fmt::Display for LogGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} does not follow the log, which ends at {}", self.index, self.last)
+    }
+}
+
+impl std::error::Error for LogGap {}

@@ -1,0 +1,124 @@
+//! Known bugs, as switches. Each [`Mutant`] stands for a defect of a released system; the code in `core/` asks [`on`] at the
+//! one place where that defect stood.
+//!
+//! Without the feature `planted` the answer is the constant `false` and the branch is compiled out. With it, the answer is a
+//! value of the current *thread*, set by the harness before a run: a run lives on one thread, and runs on other threads are not
+//! touched. The feature never reaches a real server: a build with `planted` and without `--cfg madsim` does not compile.
+
+#[cfg(all(feature = "planted", not(madsim)))]
+compile_error!(
+    "the feature `planted` is for simulation only: build with `--cfg madsim` (set in .cargo/config.toml; is RUSTFLAGS set in the environment?)"
+);
+
+macro_rules! mutants {
+    ($($variant:ident = $name:literal, $checks:literal, $what:literal;)*) => {
+        /// A known bug that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant { $(#[doc = $what] $variant),* }
+
+        impl Mutant {
+            /// Every mutant, in the order of the catalogue.
+            pub const ALL: &'static [Mutant] = &[$(Mutant::$variant),*];
+
+            /// The name used on the command line, for example `read-local-leader`.
+            pub fn name(self) -> &'static str { match self { $(Mutant::$variant => $name),* } }
+
+            /// The letters of the checks that may report it (`CLI.md`'s table), for example `"QL"`.
+            pub fn checks(self) -> &'static str { match self { $(Mutant::$variant => $checks),* } }
+
+            /// What is planted, in one sentence.
+            pub fn what(self) -> &'static str { match self { $(Mutant::$variant => $what),* } }
+        }
+    };
+}
+
+mutants! {
+    SuperQuorumMajority = "super-quorum-majority", "QL", "the client counts a fast round complete at a majority of accepts";
+    SuperQuorumEven = "super-quorum-even", "Q", "the super quorum is one short for an even number of voters";
+    RecoverOneLess = "recover-one-less", "QL", "recovery wants one pool fewer: an incomplete rival is recovered too";
+    RecoverOneMore = "recover-one-more", "QL", "recovery wants one pool more than recover(n)";
+    RecordNoTerm = "record-no-term", "QC", "a Record is not fenced by its term: late ones count";
+    VolatileWitness = "volatile-witness", "Q", "the spec pool is lost at a restart";
+    WitnessAckBeforeSync = "witness-ack-before-sync", "QD", "a Record is acknowledged before it is durable";
+    IgnoreUncommittedPool = "ignore-uncommitted-pool", "L", "the leader checks only its spec pool for conflicts";
+    FastBeforeNoop = "fast-before-noop", "QLC", "the leader opens the fast path before its no-op and the recovered commands are applied";
+    PoolDropAtAppend = "pool-drop-at-append", "Q", "a witness drops a command when it is appended";
+    PoolDropAtTruncate = "pool-drop-at-truncate", "Q", "a witness drops a command when its entry is truncated";
+    LeaderSkipsOwnPool = "leader-skips-own-pool", "Q", "the leader does not keep a fast command in its own durable pool";
+    LeaderIgnoresOwnPool = "leader-ignores-own-pool", "QLC", "the leader checks its uncommitted pool but not its own spec pool";
+    SessionAdvanceOnFast = "session-advance-on-fast", "QX", "the client acknowledges past commands for which it has only a fast answer";
+    RecoverNoDedup = "recover-no-dedup", "XL", "recovery skips what is in the log, but not what the sessions have applied";
+    FastReturnsRevision = "fast-returns-revision", "RL", "a speculative revision is handed out as final";
+    ReadIndexIsCommit = "read-index-is-commit", "L", "the read index is the commit index, so a fast-completed write is missed";
+    RetryNewId = "retry-new-id", "XL", "the client retries under a new ProposeId";
+    VoteNotPersisted = "vote-not-persisted", "E", "term and vote are kept in memory only";
+    OwnVoteNotPersisted = "own-vote-not-persisted", "E", "a candidate's own term and vote are not persisted";
+    VoteUptodateAnd = "vote-uptodate-and", "MD", "the voter compares index and term independently, accepting either";
+    CommitOldTerm = "commit-old-term", "DMQ", "entries of older terms are committed by counting";
+    AppendTruncatesAlways = "append-truncates-always", "DM", "AppendEntries truncates even when the entries match";
+    StaleAppendReply = "stale-append-reply", "DM", "a reply from an older term raises the match index";
+    CommitMovesBack = "commit-moves-back", "DS", "the commit index is set to the leader's, unguarded";
+    ApplyBeforePersist = "apply-before-persist", "D", "entries are applied before they are durable here";
+    AckBeforeFsync = "ack-before-fsync", "D", "a batch is acknowledged before its sync returned";
+    ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
+    ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";
+}
+
+impl std::fmt::Display for Mutant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Mutant {
+    type Err = UnknownMutant;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMutant> {
+        let found = Mutant::ALL.iter().copied().find(|m| m.name() == name);
+        found.ok_or_else(|| UnknownMutant(name.to_owned()))
+    }
+}
+
+/// The name is not one of the catalogue's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMutant(pub String);
+
+impl std::fmt::Display for UnknownMutant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "there is no mutant `{}`; `cargo sim list mutants` names them", self.0)
+    }
+}
+
+impl std::error::Error for UnknownMutant {}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! { static ON: Cell<Option<Mutant>> = const { Cell::new(None) }; }
+
+    /// Whether this bug is planted in the runs of the current thread.
+    #[inline]
+    pub fn on(mutant: Mutant) -> bool {
+        ON.with(|on| on.get() == Some(mutant))
+    }
+
+    /// Plants one bug, or none, for the runs of the current thread from here on.
+    pub fn plant(mutant: Option<Mutant>) {
+        ON.with(|on| on.set(mutant));
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    use super::Mutant;
+
+    /// Always false: this build has no bugs planted.
+    #[inline(always)]
+    pub const fn on(_: Mutant) -> bool {
+        false
+    }
+}
+
+pub use switch::*;

@@ -1,0 +1,63 @@
+//! The write-ahead log of one node: format, writer, recovery. It performs no IO: the writer hands out [`FileOp`]s, recovery takes
+//! the bytes of the files.
+//!
+//! # The format
+//!
+//! The log is a row of segments, `wal-0000000000000001.log` and so on. A logical offset ([`Lsn`]) is a position in the
+//! concatenation of all segments, headers included. Integers are little-endian; everything is aligned to 8 bytes.
+//!
+//! ```text
+//! segment    ┌────────────┬───────┬───────┬─ … ─┐
+//!            │ header, 40 │ frame │ frame │     │
+//!            └────────────┴───────┴───────┴─ … ─┘
+//!
+//! header     0        8        12     16         24       32     40
+//!            ┌────────┬────────┬──────┬──────────┬────────┬──────┐
+//!            │ magic  │version │ crc  │ sequence │ start  │ mark │   start: the lsn of this header
+//!            └────────┴────────┴──────┴──────────┴────────┴──────┘
+//!
+//! frame      0        4        8        16       24       28     32
+//!            ┌────────┬────────┬────────┬────────┬────────┬──────┬───────────┬─────────┐
+//!            │ magic  │ length │  lsn   │  mark  │records │ crc  │ payload … │ 0 … 0   │   lsn: of this frame
+//!            └────────┴────────┴────────┴────────┴────────┴──────┴───────────┴─────────┘
+//! ```
+//!
+//! `crc` is CRC-32 of everything else in the header or frame, the padding included. The payload is the `records` of one batch, each a
+//! [`curp::Record`] in postcard's encoding; `length` is its length without the padding. A frame that says it begins at
+//! another place than where it was read is not valid: a misdirected write or read is noticed, and so is a frame in a client's value.
+//!
+//! `mark` is how far the writer knew the log to be synced when it wrote the frame. So any valid frame, wherever it is found,
+//! proves that the bytes before its mark were once durable.
+//!
+//! # Recovery
+//!
+//! [`recover`] reads frames up to the first hole: a frame or header that is not valid, or a segment that is missing. Beyond a
+//! hole it looks at every aligned position for valid frames, only for their marks. A hole at or beyond the greatest mark is what a
+//! crash leaves of unsynced writes, whichever of them survived: the log is cut there. A hole before the mark is [`Corruption`]: something
+//! promised is lost, and the node must not start from it. A frame that is valid but does not decode is always corruption.
+//!
+//! The last batch before a crash is covered by no mark unless something was written after its sync returned, so damage to
+//! it looks like a torn write. [`Wal::mark`] narrows this for a node that has nothing else to write.
+//!
+//! # Duties of the caller
+//!
+//! - Perform the operations of one batch in order, and batches in order; a `Sync` covers all that was handed out before it for that file.
+//! - Perform [`Recovered::repairs`], and wait for them, before anything is appended or sent.
+//! - Call [`Wal::synced`] only when every operation of the batch, and of all batches before it, has returned without an error.
+//! - **A failed sync is fatal**: stop the node. The kernel may have dropped the dirty pages and marked them clean, so that a second sync
+//!   succeeds without the data being on the disk (PostgreSQL's lesson). A failed write, create or rename is no different.
+//!
+//! Deliberately not here: removing old segments (there are no snapshots yet, so the first segment is always number 1), and any repair
+//! of corruption: a replica that lost what it promised returns under a new id (PROTOCOL.md, Membership).
+
+mod file_op;
+mod format;
+mod reader;
+mod recover;
+mod wal;
+
+pub use file_op::FileOp;
+pub use format::{Lsn, segment_name};
+pub use reader::Reader;
+pub use recover::{Corruption, Damage, Fault, Recovered, recover};
+pub use wal::{Appended, SEGMENT_BYTES_MAX, Wal};

@@ -1,0 +1,320 @@
+//! Recovery: from the bytes of the files to what the node had promised, or a refusal.
+//!
+//! Invariant: nothing before the greatest mark is ever dropped, and nothing after the first hole is ever used. Arbitrary bytes give a
+//! result, never a panic. It repairs only what a crash can leave; damage to promised bytes is reported, not mended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use curp::{Command, Durable, LogGap};
+
+use crate::format::{self, ALIGN, FIRST_SEGMENT, Frame, HEADER_BYTES, Header, HeaderFault};
+use crate::{FileOp, Lsn, Wal};
+
+/// What recovery found.
+#[derive(Clone, Debug)]
+pub struct Recovered<C: Command> {
+    /// The records up to the first hole, folded.
+    pub durable: Durable<C>,
+    /// The writer, which continues there, once the repairs have returned.
+    pub wal: Wal,
+    /// Cuts what a crash left of unsynced writes, and syncs what is kept but not covered by a mark: after a process kill the files are read from
+    /// the page cache, and a power loss could still take back what the node is about to rely on. To be done, in order,
+    /// before anything is appended or sent.
+    pub repairs: Vec<FileOp>,
+    /// Number of bytes cut.
+    pub cut: u64,
+}
+
+/// Bytes that were promised to be durable are damaged or missing: the node must not start from them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} at offset {offset}: {what}")]
+pub struct Corruption {
+    /// The file.
+    pub file: String,
+    /// Offset in the file at which the damaged header or frame begins (or should).
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: Damage,
+}
+
+/// A kind of [`Corruption`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// A segment is missing.
+    #[error("the segment is missing, but later ones are there, or it was synced")]
+    MissingSegment,
+    /// The header is not valid, though it was synced.
+    #[error("segment header: {0}")]
+    Header(Fault),
+    /// A frame is not valid, though it was synced.
+    #[error("frame: {0}")]
+    Frame(Fault),
+    /// The header is intact and of a version this program does not know.
+    #[error("unknown format version {0}")]
+    Version(u32),
+    /// A valid frame whose records do not decode.
+    #[error("undecodable: {0}")]
+    Undecodable(String),
+    /// A valid entry that does not follow the log before it.
+    #[error("{0}")]
+    Gap(LogGap),
+}
+
+impl From<String> for Damage {
+    fn from(what: String) -> Self {
+        Damage::Undecodable(what)
+    }
+}
+
+/// Why a header or frame is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The file ends within it, or before it.
+    Short,
+    /// It does not begin as one should.
+    Magic,
+    /// Its checksum does not match.
+    Checksum,
+    /// It says it belongs elsewhere.
+    Place,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Short => "the file ends too early",
+            Fault::Magic => "does not begin with the magic bytes",
+            Fault::Checksum => "the checksum does not match",
+            Fault::Place => "it says it belongs elsewhere",
+        })
+    }
+}
+
+/// Why [`Replay::frames`] stopped before the end of the file.
+pub(crate) enum Stop {
+    /// A frame that is not valid: torn or corrupt, as the marks will tell.
+    Hole(Fault),
+    /// A valid frame that cannot be used: corrupt in any case.
+    Unusable(Damage),
+}
+
+/// Records folded so far.
+pub(crate) struct Replay<C: Command> {
+    pub durable: Durable<C>,
+    /// The greatest mark seen.
+    pub mark: Lsn,
+    /// Number of records folded.
+    pub records: u64,
+}
+
+impl<C: Command> Replay<C> {
+    pub(crate) fn new() -> Self {
+        Replay { durable: Durable::default(), mark: 0, records: 0 }
+    }
+
+    /// Folds the frames of a segment's bytes from `offset` on, where the segment begins at `start`. Returns the offset after the last one
+    /// folded, and why it stopped if that is not the end.
+    pub(crate) fn frames(&mut self, bytes: &[u8], start: Lsn, mut offset: usize) -> (usize, Option<Stop>) {
+        while offset < bytes.len() {
+            let frame = match Frame::parse(&bytes[offset..], Some(start + offset as Lsn)) {
+                Ok(frame) => frame,
+                Err(fault) => return (offset, Some(Stop::Hole(fault))),
+            };
+            self.mark = self.mark.max(frame.mark);
+            self.records += u64::from(frame.records);
+            if let Err(damage) = frame.decode(|record| self.durable.apply(record).map_err(Damage::Gap)) {
+                return (offset, Some(Stop::Unusable(damage)));
+            }
+            offset += frame.bytes;
+        }
+        (offset, None)
+    }
+}
+
+/// Where the usable log ends although there are, or may be, more bytes.
+struct Hole {
+    sequence: u64,
+    offset: usize,
+    /// The hole's place in the log.
+    lsn: Lsn,
+    damage: Damage,
+}
+
+/// A segment of which at least the header is valid.
+struct Kept {
+    sequence: u64,
+    start: Lsn,
+    len: usize,
+}
+
+/// What [`scan`] found: the usable log.
+pub(crate) struct Scan<C: Command> {
+    pub replay: Replay<C>,
+    kept: Vec<Kept>,
+    hole: Option<Hole>,
+}
+
+impl<C: Command> Scan<C> {
+    /// File, start and length of the last segment if the log ends exactly where the last file does, hence can be read on from there.
+    pub(crate) fn tail(&self) -> Option<(String, Lsn, usize)> {
+        match (&self.hole, self.kept.last()) {
+            (None, Some(last)) => Some((format::segment_name(last.sequence), last.start, last.len)),
+            _ => None,
+        }
+    }
+}
+
+type Segments<'a> = BTreeMap<u64, &'a [u8]>;
+
+/// Reads the log from the bytes of the node's files. Files that are no segments are ignored. No segment at all is a fresh node, whose
+/// repairs make the first one.
+///
+/// # Errors
+/// [`Corruption`], if bytes are damaged that a mark says were synced, or that are intact but unusable.
+pub fn recover<C: Command>(files: &BTreeMap<String, Vec<u8>>) -> Result<Recovered<C>, Corruption> {
+    let segments = segments(files);
+    let Scan { replay, kept, hole } = scan(&segments)?;
+    let (repairs, cut) = repairs(&segments, &kept, hole.as_ref(), replay.mark);
+    let wal = match kept.last() {
+        Some(last) => Wal::resume(last.sequence, last.start, last.start + last.len as Lsn, replay.mark),
+        // Nothing to cover with a mark but the header.
+        None => Wal::resume(FIRST_SEGMENT, 0, HEADER_BYTES as Lsn, HEADER_BYTES as Lsn),
+    };
+    Ok(Recovered { durable: replay.durable, wal, repairs, cut })
+}
+
+/// The files that are segments, by number.
+pub(crate) fn segments(files: &BTreeMap<String, Vec<u8>>) -> Segments<'_> {
+    files.iter().filter_map(|(file, bytes)| Some((format::segment_sequence(file)?, bytes.as_slice()))).collect()
+}
+
+/// Folds everything up to the first hole, and judges the hole by the marks beyond it.
+pub(crate) fn scan<C: Command>(segments: &Segments<'_>) -> Result<Scan<C>, Corruption> {
+    let mut scan = Scan { replay: Replay::new(), kept: Vec::new(), hole: None };
+    let mut end = 0;
+    for sequence in FIRST_SEGMENT.. {
+        let Some(&bytes) = segments.get(&sequence) else {
+            if segments.range(sequence..).next().is_some() {
+                scan.hole = Some(Hole { sequence, offset: 0, lsn: end, damage: Damage::MissingSegment });
+            }
+            break;
+        };
+        scan.hole = scan_segment(&mut scan.replay, &mut scan.kept, sequence, bytes, end)?;
+        if scan.hole.is_some() {
+            break;
+        }
+        end += bytes.len() as Lsn;
+    }
+    if let Some(hole) = &scan.hole {
+        scan.replay.mark = scan.replay.mark.max(mark_beyond(segments, hole)?);
+        if scan.replay.mark > hole.lsn {
+            return Err(corruption(hole.sequence, hole.offset, hole.damage.clone()));
+        }
+    }
+    Ok(scan)
+}
+
+/// Folds one segment, which should begin at `end`.
+fn scan_segment<C: Command>(
+    replay: &mut Replay<C>,
+    kept: &mut Vec<Kept>,
+    sequence: u64,
+    bytes: &[u8],
+    end: Lsn,
+) -> Result<Option<Hole>, Corruption> {
+    match Header::parse(bytes, sequence) {
+        Ok(header) if header.start == end => replay.mark = replay.mark.max(header.mark),
+        // The header is intact, so the segment before it was longer, or shorter, once.
+        Ok(_) => {
+            let (sequence, offset, damage) = match kept.last() {
+                Some(before) => (before.sequence, before.len, Damage::Frame(Fault::Short)),
+                None => (sequence, 0, Damage::Header(Fault::Place)),
+            };
+            return Ok(Some(Hole { sequence, offset, lsn: end, damage }));
+        }
+        Err(HeaderFault::Version(version)) => return Err(corruption(sequence, 0, Damage::Version(version))),
+        Err(HeaderFault::Bad(fault)) => return Ok(Some(Hole { sequence, offset: 0, lsn: end, damage: Damage::Header(fault) })),
+    }
+    let (len, stop) = replay.frames(bytes, end, HEADER_BYTES);
+    kept.push(Kept { sequence, start: end, len });
+    match stop {
+        None => Ok(None),
+        Some(Stop::Hole(fault)) => Ok(Some(Hole { sequence, offset: len, lsn: end + len as Lsn, damage: Damage::Frame(fault) })),
+        Some(Stop::Unusable(damage)) => Err(corruption(sequence, len, damage)),
+    }
+}
+
+/// The greatest mark in any valid header or frame beyond the hole, at whatever aligned position.
+fn mark_beyond(segments: &Segments<'_>, hole: &Hole) -> Result<Lsn, Corruption> {
+    let mut mark = 0;
+    for (&sequence, &bytes) in segments.range(hole.sequence..) {
+        let start = match Header::parse(bytes, sequence) {
+            Ok(header) => {
+                mark = mark.max(header.mark);
+                Some(header.start)
+            }
+            Err(HeaderFault::Version(version)) => return Err(corruption(sequence, 0, Damage::Version(version))),
+            // Without its header a segment's place is not known. A frame that lies elsewhere than it says is then believed: it can only
+            // make recovery refuse.
+            Err(HeaderFault::Bad(_)) => (sequence == FIRST_SEGMENT).then_some(0),
+        };
+        // A frame that is not valid may have a wrong length, so every aligned position is tried, even within valid ones.
+        let from = if sequence == hole.sequence { hole.offset } else { 0 };
+        for offset in (from..bytes.len()).step_by(ALIGN) {
+            if let Ok(frame) = Frame::parse(&bytes[offset..], start.map(|start| start.saturating_add(offset as Lsn))) {
+                mark = mark.max(frame.mark);
+            }
+        }
+    }
+    Ok(mark)
+}
+
+fn corruption(sequence: u64, offset: usize, what: Damage) -> Corruption {
+    Corruption { file: format::segment_name(sequence), offset: offset as u64, what }
+}
+
+/// The operations that make the files what was kept of them, durably, and the number of bytes cut.
+fn repairs(segments: &Segments<'_>, kept: &[Kept], hole: Option<&Hole>, mark: Lsn) -> (Vec<FileOp>, u64) {
+    let mut ops = Vec::new();
+    let mut cut = 0;
+    let last = kept.last().map_or(FIRST_SEGMENT, |k| k.sequence);
+    // Backwards, so that a crash during repairs leaves no gap between segments.
+    for (&sequence, bytes) in segments.range(last + 1..).rev() {
+        cut += bytes.len() as u64;
+        ops.push(FileOp::Remove { file: format::segment_name(sequence) });
+    }
+    let removed = !ops.is_empty();
+    if kept.is_empty() {
+        let file = format::segment_name(FIRST_SEGMENT);
+        let found = segments.get(&FIRST_SEGMENT);
+        ops.push(match found {
+            Some(_) => FileOp::Truncate { file: file.clone(), len: 0 },
+            None => FileOp::Create { file: file.clone() },
+        });
+        cut += found.map_or(0, |bytes| bytes.len() as u64);
+        let mut data = Vec::with_capacity(HEADER_BYTES);
+        Header { sequence: FIRST_SEGMENT, start: 0, mark: 0 }.write(&mut data);
+        ops.extend([FileOp::Append { file: file.clone(), data }, FileOp::Sync { file }, FileOp::SyncDir]);
+        return (ops, cut);
+    }
+    let mut synced_any = false;
+    for segment in kept {
+        let file = format::segment_name(segment.sequence);
+        let len = segments[&segment.sequence].len();
+        // Only the last one kept can be longer than what is kept of it.
+        if len > segment.len {
+            debug_assert!(hole.is_some());
+            cut += (len - segment.len) as u64;
+            ops.push(FileOp::Truncate { file: file.clone(), len: segment.len as u64 });
+        }
+        if len > segment.len || segment.start + segment.len as Lsn > mark {
+            synced_any = true;
+            ops.push(FileOp::Sync { file });
+        }
+    }
+    if removed || synced_any {
+        ops.push(FileOp::SyncDir);
+    }
+    (ops, cut)
+}

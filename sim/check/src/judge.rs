@@ -1,0 +1,274 @@
+//! The stack of linearizability checks, and its verdicts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use history::{AppliedCommand, Operation, Outcome as Ended};
+use thiserror::Error;
+
+use crate::certificate::{Certificate, certify};
+use crate::explain::{Explanation, Unit, explain};
+use crate::model::{History, Model, NEVER, Timed};
+use crate::models::append::Append;
+use crate::models::kv::Kv;
+use crate::models::register::Register;
+use crate::parse::Stored;
+use crate::replay::{Agreement, agreement};
+use crate::search::{Budget, Outcome, search};
+use crate::words;
+
+/// A level of the stack (CHECKS.md), cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The certificate: the history against the final applied log; where that decides nothing about the values, the search.
+    L0,
+    /// Revision-determined placing from responses alone. Not built yet.
+    L1,
+    /// Zones per key. Not built yet.
+    L2,
+    /// The general search, from the history alone.
+    L3,
+    /// The cheapest that decides: L0 if there is a log, then L3.
+    All,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::L0 => "l0",
+            Level::L1 => "l1",
+            Level::L2 => "l2",
+            Level::L3 => "l3",
+            Level::All => "all",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let level = [Level::L0, Level::L1, Level::L2, Level::L3, Level::All].into_iter().find(|level| level.to_string() == s);
+        level.ok_or_else(|| format!("`{s}` is not a level; accepted are l0, l1, l2, l3 and all"))
+    }
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The history is linearizable (and the log, if given, is its certificate).
+    Ok,
+    /// It is not.
+    Illegal,
+    /// The budget ended before it was decided.
+    Unknown,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Ok => "ok",
+            Verdict::Illegal => "illegal",
+            Verdict::Unknown => "unknown",
+        })
+    }
+}
+
+/// What is illegal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// What clients saw: no order of the operations explains it.
+    History,
+    /// Revisions, or the order of synced responses (statement A).
+    Revisions,
+    /// The values that clients saw can be explained, but not by the final log: the log lies (or no search decided the values).
+    Log,
+}
+
+/// A verdict with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The level that decided.
+    pub level: Level,
+    /// What is illegal, if it is.
+    pub finding: Option<Finding>,
+    /// One sentence; empty if the verdict is ok.
+    pub message: String,
+    /// Ids of the operations that the message is about.
+    pub operations: Vec<u64>,
+    /// For a history that no order explains: why.
+    pub explanation: Option<Explanation>,
+}
+
+impl Judgement {
+    fn ok(level: Level) -> Self {
+        Judgement { verdict: Verdict::Ok, level, finding: None, message: String::new(), operations: Vec::new(), explanation: None }
+    }
+
+    fn illegal(level: Level, finding: Finding, message: String, operations: Vec<u64>) -> Self {
+        Judgement { verdict: Verdict::Illegal, level, finding: Some(finding), message, operations, explanation: None }
+    }
+
+    fn unknown(level: Level, message: String) -> Self {
+        Judgement { verdict: Verdict::Unknown, level, finding: None, message, operations: Vec::new(), explanation: None }
+    }
+}
+
+/// Why a history cannot be judged as asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum JudgeError {
+    /// That level does not exist yet.
+    #[error("level {0} is not built yet; accepted are l0, l3 and all")]
+    NotBuilt(Level),
+    /// The certificate needs what is not there.
+    #[error("level l0 needs the final applied log, which a history alone does not have; accepted are l3 and all")]
+    NoLog,
+    /// An operation's record contradicts itself.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Judges one of our histories. `applied_log`: the commands of the final log in order, duplicates that had no effect left out.
+///
+/// # Errors
+/// [`JudgeError`]: the level is not built, or lacks its log, or an operation's record contradicts itself.
+pub fn judge(history: &[Operation], applied_log: Option<&[AppliedCommand]>, level: Level, budget: Budget) -> Result<Judgement, JudgeError> {
+    if let Some(wrong) = history.iter().find_map(Operation::contradiction) {
+        return Err(JudgeError::Malformed(wrong));
+    }
+    match (level, applied_log) {
+        (Level::L1 | Level::L2, _) => Err(JudgeError::NotBuilt(level)),
+        (Level::L0, None) => Err(JudgeError::NoLog),
+        (Level::L3, _) | (Level::All, None) => Ok(by_search(history, budget, true)),
+        (Level::L0 | Level::All, Some(log)) => Ok(by_certificate(&certify(history, log), || by_search(history, budget, true))),
+    }
+}
+
+/// What follows from a certificate; `search` is asked only where it does not decide.
+fn by_certificate(certificate: &Certificate, search: impl FnOnce() -> Judgement) -> Judgement {
+    if certificate.holds() {
+        return Judgement::ok(Level::L0);
+    }
+    if certificate.values.is_empty() && certificate.revisions.is_empty() {
+        return search();
+    }
+    let searched = if certificate.values.is_empty() { Judgement::ok(Level::L0) } else { search() };
+    if searched.verdict == Verdict::Illegal {
+        return searched;
+    }
+    // Either statement may fall first; values are what a user sees.
+    let objection = certificate.values.first().or(certificate.revisions.first());
+    let Some(objection) = objection.cloned() else { return searched };
+    if certificate.values.is_empty() {
+        return Judgement::illegal(Level::L0, Finding::Revisions, objection.message, objection.operations);
+    }
+    let but = match searched.verdict {
+        Verdict::Ok => "the values that clients saw can be explained, but not by the final log",
+        _ => "the final log does not explain what clients saw, and whether another order does was not decided within the budget",
+    };
+    Judgement::illegal(Level::L0, Finding::Log, format!("{but}: {}", objection.message), objection.operations)
+}
+
+/// The search alone.
+fn by_search(history: &[Operation], budget: Budget, explained: bool) -> Judgement {
+    for operation in history {
+        let (Some(fast), Some(synced)) = (&operation.fast, &operation.synced) else { continue };
+        if agreement(&synced.response, fast, None) == Agreement::None {
+            let [first, then] = [fast, &synced.response].map(|response| words::response(&operation.op, response));
+            let message = format!("{} was answered twice, first {first} and then {then}", words::request(&operation.op));
+            return Judgement::illegal(Level::L3, Finding::History, message, vec![operation.id]);
+        }
+    }
+    let model = Kv::of(history.iter().map(|operation| &operation.op));
+    let timed = first_responses(history);
+    if explained {
+        return judge_model(&model, timed, budget, Unit::Nanoseconds);
+    }
+    match search(&model, timed, budget).legal() {
+        Some(true) => Judgement::ok(Level::L3),
+        Some(false) => Judgement::illegal(Level::L3, Finding::History, String::new(), Vec::new()),
+        None => Judgement::unknown(Level::L3, String::new()),
+    }
+}
+
+/// A history as statement B sees it: intervals end at first responses; failed operations are left out.
+pub fn first_responses(history: &[Operation]) -> History<Kv> {
+    let happened = history.iter().filter(|operation| operation.outcome != Ended::Fail);
+    let timed = happened.map(|operation| {
+        let fast = operation.fast.as_ref().filter(|_| operation.first_response_at() == operation.fast_at);
+        let ret = fast.or(operation.synced.as_ref().map(|synced| &synced.response)).cloned();
+        let end = operation.first_response_at().unwrap_or(NEVER);
+        Timed { id: operation.id, op: operation.op.clone(), ret, invoke: operation.invoke, end }
+    });
+    timed.collect()
+}
+
+/// Judges a history of any model by the search.
+pub fn judge_model<M: Model>(model: &M, history: History<M>, budget: Budget, unit: Unit) -> Judgement {
+    match search(model, history, budget) {
+        Outcome::Legal => Judgement::ok(Level::L3),
+        Outcome::Unknown => Judgement::unknown(Level::L3, "the search ran out of budget before it was decided".into()),
+        Outcome::Illegal(stuck) => {
+            let why = explain(&stuck, unit);
+            let message = why.sentence.clone();
+            Judgement { explanation: Some(why.clone()), ..Judgement::illegal(Level::L3, Finding::History, message, why.operations) }
+        }
+    }
+}
+
+/// The verdict of the search alone, without an explanation: what a measurement of the search should call.
+pub fn decide(stored: &Stored, budget: Budget) -> Verdict {
+    let legal = match stored {
+        Stored::Kv(history) => return by_search(history, budget, false).verdict,
+        Stored::Register(history) => search(&Register::default(), history.clone(), budget).legal(),
+        Stored::Append(history) => search(&Append::default(), history.clone(), budget).legal(),
+    };
+    legal.map_or(Verdict::Unknown, |legal| if legal { Verdict::Ok } else { Verdict::Illegal })
+}
+
+/// Judges a stored history of any format. Other tools' histories have no log.
+///
+/// # Errors
+/// As [`judge()`].
+pub fn judge_stored(stored: &Stored, level: Level, budget: Budget) -> Result<Judgement, JudgeError> {
+    match (stored, level) {
+        (Stored::Kv(history), _) => judge(history, None, level, budget),
+        (_, Level::L1 | Level::L2) => Err(JudgeError::NotBuilt(level)),
+        (_, Level::L0) => Err(JudgeError::NoLog),
+        (Stored::Register(history), _) => Ok(judge_model(&Register::default(), history.clone(), budget, Unit::Lines)),
+        (Stored::Append(history), _) => Ok(judge_model(&Append::default(), history.clone(), budget, Unit::Lines)),
+    }
+}
+
+/// What the levels say, each alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrossCheck {
+    /// L0.
+    pub certificate: Certificate,
+    /// L3.
+    pub search: Judgement,
+    /// What follows, as [`judge()`] would have it.
+    pub judgement: Judgement,
+    /// Set if the two contradict each other: then a checker is wrong, and this says how.
+    pub disagreement: Option<String>,
+}
+
+/// Lets each level judge alone. A certificate that proves the values and a search that finds no order contradict each other. (A
+/// certificate that is refused proves nothing about the values, so a search that finds an order does not contradict it.)
+///
+/// # Errors
+/// [`JudgeError::Malformed`].
+pub fn cross_check(history: &[Operation], applied_log: &[AppliedCommand], budget: Budget) -> Result<CrossCheck, JudgeError> {
+    if let Some(wrong) = history.iter().find_map(Operation::contradiction) {
+        return Err(JudgeError::Malformed(wrong));
+    }
+    let certificate = certify(history, applied_log);
+    let search = by_search(history, budget, true);
+    let proved = certificate.values.is_empty() && certificate.unplaced.is_none();
+    let disagreement = (proved && search.verdict == Verdict::Illegal)
+        .then(|| format!("the log certifies the values (l0), but the search finds no order (l3): {}", search.message));
+    let judgement = by_certificate(&certificate, || search.clone());
+    Ok(CrossCheck { certificate, search, judgement, disagreement })
+}

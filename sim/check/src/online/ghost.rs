@@ -1,0 +1,499 @@
+//! The ghost: what an observer of all events knows of the cluster, which no node knows. The checks read it and never write it.
+//!
+//! Per node: its log and spec pool in memory, its disk, term, commit, applied. Over all nodes: the entry that each (index, term) stands for, the
+//! committed prefix, what the first node to apply an entry made of it, and what happened to each command.
+//!
+//! Invariant: the ghost follows the events even where they are nonsense (a gap in a log, a commit beyond it); judging is the checks' business.
+//! They are asked before and after it takes an event in, so that they can compare.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use curp::{Applied, Event as NodeEvent, Index, NodeId, ProposeId, Synced, Term};
+use history::{ClientEvent, Event, Promise, Stamped, TraceHeader, WorldEvent};
+use kv::{Request, Response};
+
+pub(super) use super::disk::{Disk, DiskChange, Entry, Proposal, at, last};
+use super::quorum::{Elections, Set};
+
+/// A node's place in [`Ghost::nodes`]; those below [`Ghost::n`] are the voters.
+pub(super) type Slot = usize;
+
+/// One node.
+pub(super) struct Node {
+    pub id: NodeId,
+    pub term: Term,
+    pub commit: Index,
+    pub applied: Index,
+    /// The revision after the last applied command.
+    pub revision: u64,
+    pub log: Vec<Arc<Entry>>,
+    pub pool: Vec<Arc<Proposal>>,
+    /// The term it leads, if it does.
+    pub leads: Option<Reign>,
+    /// (last term, last index) when it last stood for election: nothing is appended to a candidate's log in its term.
+    pub stood_with: (Term, Index),
+    /// The highest term that a message of it promised.
+    pub promised: Term,
+    pub disk: Disk,
+    /// How it last stopped: true for a power loss, after which it finds exactly what is durable.
+    pub power_lost: bool,
+    /// It started from files that may hold more than is durable (a killed process leaves its page cache), so the log in memory is a guess
+    /// until the disk changes: recovery syncs what it found first.
+    pub guess: Option<Guess>,
+}
+
+/// What is known of a log that was found and not seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guess {
+    /// From here on entries were appended since, and are known.
+    known_from: Index,
+}
+
+/// A leader's term of office.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reign {
+    pub term: Term,
+    /// Last of the entries it began with: no-op and recovered commands.
+    pub last_recovered: Index,
+    pub open: bool,
+}
+
+/// What an (index, term) stands for, as first seen.
+pub(super) struct Seen {
+    pub term: Term,
+    /// Term of the entry before it.
+    pub prev: Term,
+    pub entry: Arc<Entry>,
+    pub slot: Slot,
+    pub event: u64,
+}
+
+/// Two logs that differ where they must not.
+pub(super) struct Clash {
+    pub slot: Slot,
+    pub index: Index,
+    pub term: Term,
+    pub first: Slot,
+    pub first_event: u64,
+    /// True: other contents. False: the same entry after another one.
+    pub payload: bool,
+}
+
+/// A committed entry.
+pub(super) struct Committed {
+    pub entry: Arc<Entry>,
+    /// Term of the leader that counted it.
+    pub by: Term,
+    pub event: u64,
+}
+
+/// What the first node to apply an entry made of it.
+pub(super) struct FirstApplied {
+    pub outcome: Applied<Response>,
+    pub state_hash: u64,
+    pub slot: Slot,
+    pub event: u64,
+}
+
+/// A leader's execution of a fast command.
+pub(super) struct Execution {
+    pub slot: Slot,
+    pub term: Term,
+    /// The applied prefix that the result reflects.
+    pub reflects: Index,
+    pub response: Response,
+    pub event: u64,
+}
+
+/// The fast round of a command completed.
+pub(super) struct Fast {
+    pub term: Term,
+    pub response: Response,
+    pub event: u64,
+    /// The result reflects the conflicting commands in the committed prefix up to here, and no others.
+    pub reflects: Index,
+}
+
+/// The life of a command.
+#[derive(Default)]
+pub(super) struct Command {
+    pub request: Option<Request>,
+    /// Event at which a client first proposed it.
+    pub proposed: Option<u64>,
+    pub executions: Vec<Execution>,
+    /// Records accepted: the voter and its term then.
+    pub accepts: Vec<(Slot, Term)>,
+    /// Where entries with it stand or stood.
+    pub places: Vec<(Index, Term)>,
+    pub fast: Option<Fast>,
+    /// Event at which the client got its synced result.
+    pub synced: Option<u64>,
+    /// Where it took effect.
+    pub done: Option<Index>,
+    /// Where it was refused, and the event.
+    pub refused: Option<(Index, u64)>,
+    /// Nodes that have it applied (whatever came of it) since they started.
+    pub applied: Set,
+    /// Nodes that ever dropped it from their pool.
+    pub dropped: Set,
+}
+
+/// Everything known.
+pub(super) struct Ghost {
+    /// Number of voters.
+    pub n: usize,
+    pub nodes: Vec<Node>,
+    /// Which elections the disks allow.
+    pub elections: Elections,
+    /// By index - 1, one for each term seen there.
+    pub seen: Vec<Vec<Seen>>,
+    pub committed: Vec<Committed>,
+    /// By index - 1.
+    pub applied: Vec<FirstApplied>,
+    pub commands: BTreeMap<ProposeId, Command>,
+    /// Found while taking in the event just taken in.
+    pub clashes: Vec<Clash>,
+    /// What the event just taken in did to a disk.
+    pub disk_change: Option<(Slot, DiskChange)>,
+    /// Length of the committed prefix before the event just taken in.
+    pub committed_before: usize,
+}
+
+impl Node {
+    fn new(id: NodeId) -> Node {
+        Node {
+            id,
+            term: 0,
+            commit: 0,
+            applied: 0,
+            revision: 1,
+            log: Vec::new(),
+            pool: Vec::new(),
+            leads: None,
+            stood_with: (0, 0),
+            promised: 0,
+            disk: Disk::default(),
+            power_lost: false,
+            guess: None,
+        }
+    }
+
+    /// The entry at an index of the log in memory.
+    pub fn entry(&self, index: Index) -> Option<&Arc<Entry>> {
+        at(&self.log, index)
+    }
+
+    pub fn pool_has(&self, id: ProposeId) -> bool {
+        self.pool.iter().any(|p| p.id == id)
+    }
+
+    fn learn(&mut self, term: Term) {
+        if term > self.term {
+            self.term = term;
+            self.leads = None;
+        }
+    }
+
+    fn insert(&mut self, proposal: &Arc<Proposal>) {
+        if !self.pool_has(proposal.id) {
+            self.pool.push(Arc::clone(proposal));
+        }
+    }
+}
+
+impl Ghost {
+    pub fn new(header: &TraceHeader) -> Ghost {
+        Ghost {
+            n: header.voters.len(),
+            nodes: header.voters.iter().map(|&id| Node::new(id)).collect(),
+            elections: Elections::new(header.voters.len()),
+            seen: Vec::new(),
+            committed: Vec::new(),
+            applied: Vec::new(),
+            commands: BTreeMap::new(),
+            clashes: Vec::new(),
+            disk_change: None,
+            committed_before: 0,
+        }
+    }
+
+    /// The slot of a node; a new one for a node that is no voter of the header.
+    pub fn slot(&mut self, id: NodeId) -> Slot {
+        self.find(id).unwrap_or_else(|| {
+            self.nodes.push(Node::new(id));
+            self.nodes.len() - 1
+        })
+    }
+
+    pub fn find(&self, id: NodeId) -> Option<Slot> {
+        self.nodes.iter().position(|n| n.id == id)
+    }
+
+    pub fn voters(&self) -> &[Node] {
+        &self.nodes[..self.n]
+    }
+
+    /// A command for a sentence.
+    pub fn tell(&self, id: ProposeId) -> String {
+        super::describe::command(id, self.commands.get(&id).and_then(|c| c.request.as_ref()))
+    }
+
+    pub fn command(&self, id: ProposeId) -> Option<&Command> {
+        self.commands.get(&id)
+    }
+
+    /// Where a log has the command, if it does.
+    pub fn place(&self, id: ProposeId, log: &[Arc<Entry>]) -> Option<Index> {
+        let places = &self.commands.get(&id)?.places;
+        places.iter().filter(|(index, term)| at(log, *index).is_some_and(|e| e.term == *term)).map(|p| p.0).min()
+    }
+
+    /// Where the committed prefix has the command, if it does.
+    pub fn committed_place(&self, id: ProposeId) -> Option<Index> {
+        let places = &self.commands.get(&id)?.places;
+        let there = |&&(index, term): &&(Index, Term)| self.committed.get(index as usize - 1).is_some_and(|c| c.entry.term == term);
+        places.iter().filter(there).map(|p| p.0).min()
+    }
+
+    /// Takes an event in.
+    pub fn take(&mut self, stamped: &Stamped) {
+        self.clashes.clear();
+        self.disk_change = None;
+        self.committed_before = self.committed.len();
+        let slot = stamped.node.map(|id| self.slot(id));
+        match (&stamped.event, slot) {
+            (Event::Node(event), Some(slot)) => self.node_event(slot, event, stamped.i),
+            (Event::World(event), Some(slot)) => self.world_event(slot, event),
+            (Event::Client(event), _) => self.client_event(event, stamped.i),
+            _ => {}
+        }
+    }
+
+    fn node_event(&mut self, slot: Slot, event: &NodeEvent<Request>, i: u64) {
+        let node = &mut self.nodes[slot];
+        match event {
+            NodeEvent::Restart { term, last_index, pool, .. } => self.restart(slot, *term, *last_index, pool),
+            NodeEvent::UpdateTerm { term } => node.learn(*term),
+            NodeEvent::StepDown { .. } => node.leads = None,
+            NodeEvent::Campaign { term } => {
+                node.learn(*term);
+                node.leads = None;
+                node.stood_with = last(&node.log);
+            }
+            NodeEvent::GrantVote { term, .. } => node.learn(*term),
+            NodeEvent::BecomeLeader { term, entries, .. } => {
+                node.learn(*term);
+                self.append(slot, entries, i);
+                let node = &mut self.nodes[slot];
+                node.leads = Some(Reign { term: *term, last_recovered: node.log.len() as Index, open: false });
+            }
+            NodeEvent::OpenFastPath { .. } => {
+                if let Some(reign) = &mut node.leads {
+                    reign.open = true;
+                }
+            }
+            NodeEvent::LeaderPropose { entry, fast } => {
+                if let Some(proposal) = entry.proposal().filter(|_| *fast) {
+                    node.insert(proposal);
+                }
+                self.append(slot, std::slice::from_ref(entry), i);
+            }
+            NodeEvent::WitnessRecord { term, proposal, accepted, inserted } => {
+                if *inserted {
+                    node.insert(proposal);
+                }
+                if *accepted {
+                    let command = self.commands.entry(proposal.id).or_default();
+                    command.accepts.push((slot, *term));
+                    command.request.get_or_insert_with(|| (*proposal.command).clone());
+                }
+            }
+            NodeEvent::AcceptEntries { term, entries, .. } => {
+                node.learn(*term);
+                self.append(slot, entries, i);
+            }
+            NodeEvent::AdvanceCommit { term, commit, counted } => {
+                node.commit = node.commit.max(*commit);
+                if *counted {
+                    self.commit(slot, *term, *commit, i);
+                }
+            }
+            NodeEvent::Execute { term, id, index, response } => {
+                let reflects = node.applied.min(index.saturating_sub(1));
+                let execution = Execution { slot, term: *term, reflects, response: response.clone(), event: i };
+                self.commands.entry(*id).or_default().executions.push(execution);
+            }
+            NodeEvent::Apply { index, id, outcome, state_hash } => self.apply(slot, *index, *id, outcome, *state_hash, i),
+            NodeEvent::PoolDrop { id } => {
+                node.pool.retain(|p| p.id != *id);
+                self.commands.entry(*id).or_default().dropped |= 1 << slot;
+            }
+            NodeEvent::ServeRead { .. } => {}
+        }
+    }
+
+    fn restart(&mut self, slot: Slot, term: Term, last_index: Index, pool: &[ProposeId]) {
+        for command in self.commands.values_mut() {
+            command.applied &= !(1 << slot);
+        }
+        let node = &mut self.nodes[slot];
+        let before = std::mem::take(&mut node.log);
+        node.log.clone_from(&node.disk.log);
+        node.guess = (!node.power_lost).then_some(Guess { known_from: last_index + 1 });
+        if !node.power_lost && last_index > node.log.len() as Index && before.len() as Index >= last_index {
+            // The page cache kept what had been written: most likely a prefix of what was in memory.
+            node.log = before;
+        }
+        if !node.power_lost {
+            // The page cache may also have held a cut that was not durable.
+            node.log.truncate(last_index as usize);
+        }
+        let known = node.disk.pool.iter().chain(&node.pool).filter(|p| pool.contains(&p.id));
+        let mut found: Vec<Arc<Proposal>> = Vec::new();
+        for proposal in known {
+            if found.iter().all(|p| p.id != proposal.id) {
+                found.push(Arc::clone(proposal));
+            }
+        }
+        node.pool = found;
+        node.term = term;
+        node.leads = None;
+        (node.commit, node.applied, node.revision) = (0, 0, 1);
+    }
+
+    /// Puts entries where they say they belong, cutting what stood there.
+    fn append(&mut self, slot: Slot, entries: &[Arc<Entry>], i: u64) {
+        for entry in entries {
+            let Node { log, guess, .. } = &mut self.nodes[slot];
+            let len = log.len() as Index;
+            if entry.index == 0 || entry.index > len + 1 {
+                continue;
+            }
+            if let Some(guess) = guess {
+                guess.known_from = guess.known_from.min(entry.index);
+            }
+            log.truncate(entry.index as usize - 1);
+            let prev = log.last().map_or(0, |e| e.term);
+            log.push(Arc::clone(entry));
+            self.register(slot, entry, prev, i);
+        }
+    }
+
+    /// Compares an entry with what its (index, term) stands for.
+    fn register(&mut self, slot: Slot, entry: &Arc<Entry>, prev: Term, i: u64) {
+        let at = entry.index as usize - 1;
+        if self.seen.len() <= at {
+            self.seen.resize_with(at + 1, Vec::new);
+        }
+        match self.seen[at].iter().find(|s| s.term == entry.term) {
+            Some(seen) => {
+                let payload = !Arc::ptr_eq(&seen.entry, entry) && seen.entry.payload != entry.payload;
+                if payload || seen.prev != prev {
+                    let (first, first_event) = (seen.slot, seen.event);
+                    self.clashes.push(Clash { slot, index: entry.index, term: entry.term, first, first_event, payload });
+                }
+            }
+            None => {
+                self.seen[at].push(Seen { term: entry.term, prev, entry: Arc::clone(entry), slot, event: i });
+                if let Some(proposal) = entry.proposal() {
+                    let command = self.commands.entry(proposal.id).or_default();
+                    command.places.push((entry.index, entry.term));
+                    command.request.get_or_insert_with(|| (*proposal.command).clone());
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, slot: Slot, by: Term, commit: Index, event: u64) {
+        let log = &self.nodes[slot].log;
+        let end = log.len().min(commit as usize);
+        if let Some(new) = log.get(self.committed.len()..end) {
+            self.committed.extend(new.iter().map(|entry| Committed { entry: Arc::clone(entry), by, event }));
+        }
+    }
+
+    fn apply(&mut self, slot: Slot, index: Index, id: Option<ProposeId>, outcome: &Applied<Response>, state_hash: u64, event: u64) {
+        let node = &mut self.nodes[slot];
+        node.applied = index;
+        if let Applied::Done(Synced { revision, .. }) = outcome {
+            node.revision = *revision;
+        }
+        if let Some(id) = id {
+            let command = self.commands.entry(id).or_default();
+            command.applied |= 1 << slot;
+            match outcome {
+                Applied::Done(_) => command.done = command.done.or(Some(index)),
+                Applied::Refused => command.refused = command.refused.or(Some((index, event))),
+                _ => {}
+            }
+        }
+        if index == self.applied.len() as Index + 1 {
+            self.applied.push(FirstApplied { outcome: outcome.clone(), state_hash, slot, event });
+        }
+    }
+
+    fn world_event(&mut self, slot: Slot, event: &WorldEvent) {
+        let node = &mut self.nodes[slot];
+        let change = match event {
+            WorldEvent::Disk { file, offset, data } => node.disk.change(file, *offset, data.as_slice()),
+            WorldEvent::DiskRemove { file } => node.disk.remove(file),
+            WorldEvent::Crash { power, .. } => {
+                node.power_lost = *power;
+                node.leads = None;
+                None
+            }
+            WorldEvent::Fatal { .. } => {
+                node.power_lost = false;
+                node.leads = None;
+                None
+            }
+            WorldEvent::Send { promise, .. } => {
+                if let Promise::Term { term } | Promise::Vote { term } = promise {
+                    node.promised = node.promised.max(*term);
+                }
+                None
+            }
+            _ => None,
+        };
+        let Some(change) = change else { return };
+        if let Some(guess) = node.guess.filter(|g| node.disk.log.len() as Index + 1 >= g.known_from) {
+            // What was found is durable by now.
+            let known = node.log.split_off(node.log.len().min(guess.known_from as usize - 1));
+            node.log.clear();
+            node.log.extend(node.disk.log.iter().take(guess.known_from as usize - 1).chain(&known).map(Arc::clone));
+            node.guess = None;
+        }
+        if slot < self.n {
+            self.elections.set(slot, node.disk.last());
+        }
+        self.disk_change = Some((slot, change));
+        for k in change.log_kept..self.nodes[slot].disk.log.len() {
+            let log = &self.nodes[slot].disk.log;
+            let (entry, prev) = (Arc::clone(&log[k]), k.checked_sub(1).map_or(0, |p| log[p].term));
+            self.register(slot, &entry, prev, 0);
+        }
+    }
+
+    fn client_event(&mut self, event: &ClientEvent, i: u64) {
+        match event {
+            ClientEvent::Propose { id: Some(id), request, .. } => {
+                let command = self.commands.entry(*id).or_default();
+                command.proposed.get_or_insert(i);
+                command.request.get_or_insert_with(|| request.clone());
+            }
+            ClientEvent::FastComplete { id, term, response, .. } => {
+                let command = self.commands.entry(*id).or_default();
+                let executed = command.executions.iter().find(|e| e.term == *term).map(|e| e.reflects);
+                // Without an execution (the recovery check says so) the leader's log is the next best guess.
+                let guess = command.places.iter().find(|p| p.1 == *term).map_or(0, |p| p.0 - 1);
+                let reflects = executed.unwrap_or(guess);
+                command.fast.get_or_insert_with(|| Fast { term: *term, response: response.clone(), event: i, reflects });
+            }
+            ClientEvent::SyncedComplete { id, .. } => {
+                self.commands.entry(*id).or_default().synced.get_or_insert(i);
+            }
+            _ => {}
+        }
+    }
+}

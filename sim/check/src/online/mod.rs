@@ -1,0 +1,123 @@
+//! Online protocol checks: invariants judged event by event, during a run or again from its stored trace. All that they know comes from the
+//! stream of [`history::Stamped`] events.
+//!
+//! - `ghost`: what an omniscient observer knows; `disk`: a node's durable state, decoded by core/storage; `quorum`: the published numbers.
+//! - one file per check of CLI.md: `recovery` with `recoverable` (what happened, what could), `durability`, `election_safety`, `log_matching`,
+//!   `leader_completeness`, `state_agreement`, `revisions`, `exactly_once`.
+//!
+//! Every check sees each event before and after the ghost takes it in. A check goes on after its first violation; each (check, rule) is reported
+//! once. After a violation the cluster is no longer what the rules suppose, so later reports may be its consequences.
+//!
+//! Deliberately not here: clients' histories (linearizability), and the protocol's guards as such (conformance). A fixed
+//! set of voters is supposed: there are no membership changes yet.
+
+mod describe;
+mod disk;
+mod durability;
+mod election_safety;
+mod exactly_once;
+mod ghost;
+mod leader_completeness;
+mod log_matching;
+mod quorum;
+mod recoverable;
+mod recovery;
+mod report;
+mod revisions;
+mod state_agreement;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use curp::Applied;
+use history::{AppliedCommand, Stamped, TraceHeader};
+
+pub use report::Violation;
+
+use election_safety::ElectionSafety;
+use exactly_once::ExactlyOnce;
+use ghost::Ghost;
+use recoverable::Recoverable;
+use recovery::Recovery;
+use report::{At, Report};
+use revisions::Revisions;
+
+/// All online checks over one run.
+pub struct Monitor {
+    ghost: Ghost,
+    report: Report,
+    recovery: Recovery,
+    recoverable: Recoverable,
+    elections: ElectionSafety,
+    revisions: Revisions,
+    exactly_once: ExactlyOnce,
+    /// Time and number of the last event.
+    last: (u64, u64),
+}
+
+impl Monitor {
+    /// For the run that the header describes, before its first event.
+    pub fn new(header: &TraceHeader) -> Monitor {
+        Monitor {
+            ghost: Ghost::new(header),
+            report: Report::default(),
+            recovery: Recovery::default(),
+            recoverable: Recoverable::default(),
+            elections: ElectionSafety::default(),
+            revisions: Revisions::default(),
+            exactly_once: ExactlyOnce::default(),
+            last: (0, 0),
+        }
+    }
+
+    /// Judges the next event of the run.
+    pub fn observe(&mut self, event: &Stamped) {
+        let Monitor { ghost: g, report: r, .. } = self;
+        let at = At { t: event.t, event: event.i, node: event.node };
+        self.last = (event.t, event.i);
+
+        self.recovery.before(g, event, at, r);
+        durability::before(g, event, at, r);
+        self.elections.before(g, event, at, r);
+        log_matching::before(g, event, at, r);
+        leader_completeness::before(g, event, at, r);
+        state_agreement::before(g, event, at, r);
+        self.exactly_once.before(g, event, at, r);
+
+        g.take(event);
+
+        self.recoverable.after(g, event, at, r);
+        self.recovery.after(g, &self.recoverable.outstanding, event, at, r);
+        durability::after(g, event, at, r);
+        log_matching::after(g, at, r);
+        leader_completeness::after(g, at, r);
+        self.revisions.after(g, event, at, r);
+    }
+
+    /// The first violation of each (check, rule), in the order found.
+    pub fn violations(&self) -> &[Violation] {
+        self.report.violations()
+    }
+
+    /// Judges what can only be judged at the end of the run.
+    pub fn finish(&mut self) {
+        let (t, event) = self.last;
+        self.exactly_once.finish(&self.ghost, At { t, event, node: None }, &mut self.report);
+    }
+
+    /// The final committed log: the commands that took effect, in order.
+    pub fn applied_log(&self) -> Vec<AppliedCommand> {
+        let effective = self.ghost.applied.iter().zip(&self.ghost.committed).filter(|(a, _)| matches!(a.outcome, Applied::Done(_)));
+        let commands = effective.filter_map(|(_, c)| {
+            let proposal = c.entry.proposal()?;
+            Some(AppliedCommand { index: c.entry.index, id: proposal.id, command: (*proposal.command).clone() })
+        });
+        commands.collect()
+    }
+
+    /// How often each check judged something. A check that never did says nothing by its silence.
+    pub fn evaluations(&self) -> BTreeMap<&'static str, u64> {
+        self.report.evaluations()
+    }
+}

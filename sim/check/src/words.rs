@@ -1,0 +1,106 @@
+//! Requests, responses and spans of time, in the words that explanations use.
+
+use kv::{Bytes, Compare, CompareResult, CompareTarget, KeyValue, Request, Response};
+
+/// An operation with its answer: `get(k3) → 12`, `put(k3, 17)`.
+pub fn operation(request: &Request, response: Option<&Response>) -> String {
+    match response {
+        // Says no more than that it was done.
+        None | Some(Response::Put { prev_kv: None }) => self::request(request),
+        Some(response) => format!("{} → {}", self::request(request), self::response(request, response)),
+    }
+}
+
+/// A request: `get(k3)`, `range(k1..k9)`, `put(k3, 17)`, `delete(k3)`, `txn(if k3 value = 1 then put(k3, 2) else get(k3))`.
+pub fn request(request: &Request) -> String {
+    match request {
+        Request::Put(put) => format!("put({}, {})", put.key, short(&put.value)),
+        Request::Range(range) if range.range_end.is_none() => format!("get({})", range.key),
+        Request::Range(range) if range.limit == 0 => format!("range({})", keys(&range.key, range.range_end.as_ref())),
+        Request::Range(range) => format!("range({}, limit {})", keys(&range.key, range.range_end.as_ref()), range.limit),
+        Request::DeleteRange(delete) => format!("delete({})", keys(&delete.key, delete.range_end.as_ref())),
+        Request::Txn(txn) => {
+            let list = |requests: &[Request]| requests.iter().map(self::request).collect::<Vec<_>>().join(", ");
+            let mut text = "txn(".to_string();
+            if !txn.compare.is_empty() {
+                text += &format!("if {} then ", txn.compare.iter().map(compare).collect::<Vec<_>>().join(" and "));
+            }
+            text += &list(&txn.success);
+            if !txn.failure.is_empty() {
+                text += &format!(" else {}", list(&txn.failure));
+            }
+            text + ")"
+        }
+    }
+}
+
+/// A response, given what was asked.
+pub fn response(request: &Request, response: &Response) -> String {
+    match (request, response) {
+        (_, Response::Put { prev_kv: None }) => "done".into(),
+        (_, Response::Put { prev_kv: Some(kv) }) => format!("before it {}", key_value(kv)),
+        (Request::Range(range), Response::Range { kvs, count }) if range.range_end.is_none() => match &kvs[..] {
+            [] if *count == 0 => "nothing".into(),
+            [kv] if *count == 1 => format!("{} (version {})", short(&kv.value), kv.version),
+            _ => format!("{} of {count}", list(kvs)),
+        },
+        (_, Response::Range { kvs, count }) if kvs.len() as u64 == *count => list(kvs),
+        (_, Response::Range { kvs, count }) => format!("{} of {count}", list(kvs)),
+        (_, Response::DeleteRange { deleted, prev_kvs }) if prev_kvs.is_empty() => format!("{deleted} deleted"),
+        (_, Response::DeleteRange { deleted, prev_kvs }) => format!("{deleted} deleted: {}", list(prev_kvs)),
+        (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
+            let branch = if *succeeded { &txn.success } else { &txn.failure };
+            let each = branch.iter().zip(responses).map(|(request, response)| self::response(request, response));
+            format!("{}[{}]", if *succeeded { "then " } else { "else " }, each.collect::<Vec<_>>().join(", "))
+        }
+        (_, Response::Txn { succeeded, responses }) => format!("txn {succeeded} with {} responses", responses.len()),
+    }
+}
+
+/// A span of virtual time, to three digits: `565 ms`, `1.25 s`, `17 ns`.
+pub fn span(ns: u64) -> String {
+    let (unit, name) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (1e3, "µs"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let value = ns as f64 / unit;
+    let digits = if value >= 100.0 { 0 } else { 2 };
+    let text = format!("{value:.digits$}");
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} {name}")
+}
+
+fn keys(key: &Bytes, end: Option<&Bytes>) -> String {
+    end.map_or(key.to_string(), |end| format!("{key}..{end}"))
+}
+
+fn list(kvs: &[KeyValue]) -> String {
+    format!("{{{}}}", kvs.iter().map(key_value).collect::<Vec<_>>().join(", "))
+}
+
+fn key_value(kv: &KeyValue) -> String {
+    format!("{}: {} (version {})", kv.key, short(&kv.value), kv.version)
+}
+
+fn short(bytes: &Bytes) -> String {
+    let text = bytes.to_string();
+    if text.chars().count() <= 40 { text } else { text.chars().take(40).chain(['…']).collect() }
+}
+
+fn compare(compare: &Compare) -> String {
+    let how = match compare.result {
+        CompareResult::Equal => "=",
+        CompareResult::NotEqual => "≠",
+        CompareResult::Greater => ">",
+        CompareResult::Less => "<",
+    };
+    let (what, with) = match &compare.target {
+        CompareTarget::Version(v) => ("version", v.to_string()),
+        CompareTarget::CreateRevision(r) => ("create revision", r.to_string()),
+        CompareTarget::ModRevision(r) => ("mod revision", r.to_string()),
+        CompareTarget::Value(value) => ("value", short(value)),
+    };
+    format!("{} {what} {how} {with}", compare.key)
+}

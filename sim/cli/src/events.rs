@@ -1,0 +1,228 @@
+//! Events of a trace in a line each, for people.
+
+use curp::{Applied, Entry, Event as NodeEvent, NodeId, Payload, ProposeId};
+use history::{ClientEvent, Event, Promise, Stamped, WorldEvent};
+use kv::{Bytes, KeyValue, Request, Response};
+
+/// Characters of a value that are shown.
+const VALUE_CHARS_MAX: usize = 40;
+
+/// Who it happened to: `node 2`, `client 1`, or `world`.
+pub fn place(event: &Stamped) -> String {
+    match (event.node, event.client) {
+        (Some(node), _) => format!("node {node}"),
+        (None, Some(client)) => format!("client {client}"),
+        (None, None) => "world".to_owned(),
+    }
+}
+
+/// Place and event.
+pub fn line(event: &Stamped) -> String {
+    format!("{}: {}", place(event), what(&event.event))
+}
+
+/// The event alone.
+pub fn what(event: &Event) -> String {
+    match event {
+        Event::Node(event) => node(event),
+        Event::Client(event) => client(event),
+        Event::World(event) => world(event),
+    }
+}
+
+/// Whether the event is a fault taking effect or ending.
+pub fn is_fault(event: &Event) -> bool {
+    use WorldEvent as W;
+    matches!(event, Event::World(W::Crash { .. } | W::Fatal { .. } | W::Pause | W::Resume | W::Fault { .. } | W::FaultEnd { .. } | W::Heal))
+        || matches!(event, Event::Client(ClientEvent::ClientCrash))
+}
+
+fn node(event: &NodeEvent<Request>) -> String {
+    use NodeEvent as E;
+    match event {
+        E::Restart { term, vote, last_index, pool } => {
+            let vote = vote.map_or_else(|| "no vote".to_owned(), |v| format!("vote for {v}"));
+            format!("restarts with term {term}, {vote}, log to {last_index}, pool {}", ids(pool))
+        }
+        E::UpdateTerm { term } => format!("learns of term {term}"),
+        E::StepDown { term } => format!("steps down as leader of term {term}"),
+        E::Campaign { term } => format!("stands for election in term {term}"),
+        E::GrantVote { term, candidate, pool } => format!("votes for {candidate} in term {term}, sending its pool {}", ids(pool)),
+        E::BecomeLeader { term, quorum, entries } => {
+            format!("becomes leader of term {term} by the votes of {}; appends {}", nodes(quorum), list(entries))
+        }
+        E::OpenFastPath { term } => format!("opens the fast path of term {term}"),
+        E::LeaderPropose { entry, fast } => format!("appends {} as leader{}", self::entry(entry), if *fast { ", fast" } else { "" }),
+        E::WitnessRecord { term, proposal, accepted, inserted } => {
+            let how = match (accepted, inserted) {
+                (true, true) => "records",
+                (true, false) => "has already recorded",
+                (false, _) => "refuses to record",
+            };
+            format!("{how} {} {} in term {term}", proposal.id, request(&proposal.command))
+        }
+        E::AcceptEntries { term, from, truncated, entries } => {
+            let cut = if *truncated { "cuts its log and " } else { "" };
+            format!("{cut}accepts {} from {from} in term {term}", list(entries))
+        }
+        E::AdvanceCommit { term, commit, counted } => {
+            format!("{} everything up to {commit} committed in term {term}", if *counted { "counts" } else { "hears" })
+        }
+        E::Execute { term, id, index, response } => format!("executes {id} (index {index}, term {term}): {}", self::response(response)),
+        E::Apply { index, id, outcome, state_hash } => {
+            let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+            format!("applies {index}:{id} {} (state {:08x})", applied(outcome), state_hash >> 32)
+        }
+        E::PoolDrop { id } => format!("drops {id} from its pool"),
+        E::ServeRead { read, read_index, applied } => {
+            format!("serves read {}.{} at applied index {applied} (read index {read_index})", read.0, read.1)
+        }
+    }
+}
+
+fn client(event: &ClientEvent) -> String {
+    use ClientEvent as E;
+    match event {
+        E::SessionOpen { session } => format!("has session {session}"),
+        E::Propose { op, id, request } => {
+            let id = id.map(|id| format!(" as {id}")).unwrap_or_default();
+            format!("op {op}: invokes {}{id}", self::request(request))
+        }
+        E::FastComplete { op, id, term, nodes: by, response, .. } => {
+            format!("op {op}: fast answer to {id}: {} (term {term}, accepted by {})", self::response(response), nodes(by))
+        }
+        E::SyncedComplete { op, id, synced } => {
+            format!("op {op}: synced answer to {id}: {} at revision {}", response(&synced.response), synced.revision)
+        }
+        E::ReadComplete { op, applied, synced } => {
+            format!("op {op}: read answered: {} at revision {} (applied index {applied})", response(&synced.response), synced.revision)
+        }
+        E::GiveUp { op } => format!("op {op}: gives up; the outcome is unknown"),
+        E::Fail { op } => format!("op {op}: failed for certain"),
+        E::ClientCrash => "the client dies".to_owned(),
+    }
+}
+
+fn world(event: &WorldEvent) -> String {
+    use WorldEvent as E;
+    match event {
+        E::Disk { file, offset, data } => format!("{} bytes of {file} from {offset} on are durable", data.as_slice().len()),
+        E::DiskRemove { file } => format!("{file} is durably removed"),
+        E::Send { to, promise } => {
+            let to = to.map_or_else(|| "a client".to_owned(), |to| format!("node {to}"));
+            format!("promises {to}: {}", self::promise(promise))
+        }
+        E::Crash { power, in_flight, lost_bytes } => {
+            let how = if *power { "loses power" } else { "is killed" };
+            format!("{how} with {in_flight} writes in flight; {lost_bytes} bytes are lost")
+        }
+        E::Fatal { reason } => format!("stops itself: {reason}"),
+        E::Pause => "stands still".to_owned(),
+        E::Resume => "goes on".to_owned(),
+        E::Fault { fault, kind, what } => format!("fault {fault} ({kind}) begins: {what}"),
+        E::FaultEnd { fault } => format!("fault {fault} ends"),
+        E::Heal => "all faults are removed".to_owned(),
+    }
+}
+
+fn promise(promise: &Promise) -> String {
+    match promise {
+        Promise::Term { term } => format!("my term is at least {term}"),
+        Promise::Vote { term } => format!("my vote in term {term}"),
+        Promise::Append { term, index, entry_term } => format!("my log holds yours to {index} (entry of term {entry_term}), term {term}"),
+        Promise::Record { term, id } => format!("{id} is in my pool, term {term}"),
+        Promise::Fast { term, id } => format!("{id} is in my log and my pool, term {term}"),
+        Promise::Synced { id } => format!("{id} is committed"),
+    }
+}
+
+fn applied(outcome: &Applied<Response>) -> String {
+    match outcome {
+        Applied::Nothing => "no-op".to_owned(),
+        Applied::Done(synced) => format!("{} at revision {}", response(&synced.response), synced.revision),
+        Applied::Duplicate => "already applied".to_owned(),
+        Applied::Refused => "refused".to_owned(),
+        Applied::SessionBegun => "a session begins".to_owned(),
+        Applied::SessionEnded => "a session ends".to_owned(),
+    }
+}
+
+/// `put(k3, 17)`.
+pub fn request(request: &Request) -> String {
+    match request {
+        Request::Put(put) => format!("put({}, {})", short(&put.key), short(&put.value)),
+        Request::Range(range) => format!("get({})", keys(&range.key, range.range_end.as_ref())),
+        Request::DeleteRange(delete) => format!("delete({})", keys(&delete.key, delete.range_end.as_ref())),
+        Request::Txn(txn) => {
+            let branch = |requests: &[Request]| requests.iter().map(self::request).collect::<Vec<_>>().join(", ");
+            let keys: Vec<String> = txn.compare.iter().map(|c| short(&c.key)).collect();
+            format!("txn(if {} then [{}] else [{}])", keys.join(", "), branch(&txn.success), branch(&txn.failure))
+        }
+    }
+}
+
+/// `→ 17`.
+pub fn response(response: &Response) -> String {
+    match response {
+        Response::Put { prev_kv: None } => "ok".to_owned(),
+        Response::Put { prev_kv: Some(kv) } => format!("ok, was {}", pair(kv)),
+        Response::Range { kvs, count: 0 } if kvs.is_empty() => "nothing".to_owned(),
+        Response::Range { kvs, count } if kvs.len() as u64 == *count => pairs(kvs),
+        Response::Range { kvs, count } => format!("{} of {count}", pairs(kvs)),
+        Response::DeleteRange { deleted, prev_kvs } if prev_kvs.is_empty() => format!("{deleted} deleted"),
+        Response::DeleteRange { deleted, prev_kvs } => format!("{deleted} deleted: {}", pairs(prev_kvs)),
+        Response::Txn { succeeded, responses } => {
+            let inner: Vec<String> = responses.iter().map(self::response).collect();
+            format!("{} [{}]", if *succeeded { "then" } else { "else" }, inner.join(", "))
+        }
+    }
+}
+
+fn pairs(kvs: &[KeyValue]) -> String {
+    kvs.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
+fn pair(kv: &KeyValue) -> String {
+    format!("{}={} (mod {}, version {})", short(&kv.key), short(&kv.value), kv.mod_revision, kv.version)
+}
+
+fn keys(key: &Bytes, end: Option<&Bytes>) -> String {
+    end.map_or_else(|| short(key), |end| format!("{}..{}", short(key), short(end)))
+}
+
+fn short(bytes: &Bytes) -> String {
+    let text = bytes.to_string();
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}
+
+fn entry(entry: &Entry<Request>) -> String {
+    let what = match &entry.payload {
+        Payload::Noop => "no-op".to_owned(),
+        Payload::Command(proposal) => format!("{} {}", proposal.id, request(&proposal.command)),
+        Payload::SessionBegin { nonce } => format!("session begin {nonce:x}"),
+        Payload::SessionEnd { client } => format!("end of session {client}"),
+    };
+    format!("{}: {what} (term {})", entry.index, entry.term)
+}
+
+fn list(entries: &[std::sync::Arc<Entry<Request>>]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown: Vec<String> = entries.iter().take(SHOWN_MAX).map(|e| entry(e)).collect();
+    match entries.len() {
+        0 => "nothing".to_owned(),
+        n if n > SHOWN_MAX => format!("[{} and {} more]", shown.join(", "), n - SHOWN_MAX),
+        _ => format!("[{}]", shown.join(", ")),
+    }
+}
+
+fn ids(ids: &[ProposeId]) -> String {
+    let shown: Vec<String> = ids.iter().map(ProposeId::to_string).collect();
+    if ids.is_empty() { "empty".to_owned() } else { format!("{{{}}}", shown.join(", ")) }
+}
+
+fn nodes(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+}

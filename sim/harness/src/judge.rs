@@ -1,0 +1,313 @@
+//! What is judged at the end of a run, and the report.
+
+use check::{Budget, Judgement};
+use plan::Plan;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::direct::Direct;
+use crate::{Finding, RunOptions, RunReport, Verdict};
+
+/// Steps that a search may take on one run's history before its verdict is `unknown`.
+const SEARCH_STEPS: u64 = 500_000;
+
+/// What the checks came to.
+pub(crate) struct Verdicts {
+    findings: Vec<Finding>,
+    checks: BTreeMap<String, Verdict>,
+    evaluations: BTreeMap<String, u64>,
+}
+
+/// What has not come to rest: empty once every operation has ended, a leader serves, the replicas agree on everything and no
+/// command is left in a spec pool. One phrase each.
+pub(crate) fn unfinished(direct: &Direct<'_>) -> Vec<String> {
+    let mut missing = Vec::new();
+    for caller in &direct.callers {
+        match (&caller.client, caller.waits_for) {
+            (_, Some(op)) => missing.push(format!("operation {op} of client c{} has not ended", caller.address)),
+            (None, None) => missing.push(format!("client c{} has not come back", caller.address)),
+            (Some(_), None) if !caller.is_done() => missing.push(format!("client c{} has operations left", caller.address)),
+            (Some(client), None) if !client.is_idle() => {
+                missing.push(format!("client c{} still waits for a synced result", caller.address));
+            }
+            _ => {}
+        }
+    }
+    let up: Vec<_> = direct.processes.iter().filter_map(|p| p.node.as_ref().map(|node| (p.id, node.raw()))).collect();
+    missing.extend(direct.processes.iter().filter(|p| !p.is_up()).map(|p| format!("node {} is down", p.id)));
+    let leader = up.iter().filter(|(_, raw)| raw.is_open()).max_by_key(|(_, raw)| raw.leadership().term);
+    let Some((_, leader)) = leader else {
+        missing.push("no leader serves".to_owned());
+        return missing;
+    };
+    for (id, raw) in &up {
+        if raw.applied() != leader.last_index() || !raw.is_quiescent() {
+            missing.push(format!("node {id} has applied {} of {} entries", raw.applied(), leader.last_index()));
+        }
+        for held in raw.pool_ids() {
+            missing.push(format!("{held} is still in the spec pool of node {id}"));
+        }
+    }
+    missing
+}
+
+/// The run did not come to rest within the bound.
+pub(crate) fn not_live(direct: &Direct<'_>, missing: Vec<String>) -> Finding {
+    let bound = direct.plan.end.bound_us() / 1_000;
+    let first = missing.first().map_or("nothing happens any more", String::as_str);
+    let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
+    Finding {
+        check: "liveness".to_owned(),
+        rule: "comes to rest after the heal".to_owned(),
+        verdict: Verdict::Liveness,
+        t: direct.now,
+        event: None,
+        node: None,
+        message: format!("{bound} ms after the faults ended, {first}{more}"),
+        evidence: Vec::new(),
+        details: missing,
+    }
+}
+
+/// The system under test panicked.
+pub(crate) fn panicked(direct: &Direct<'_>, message: &str, backtrace: Vec<String>) -> Finding {
+    Finding {
+        check: "assertion".to_owned(),
+        rule: "invariants inside core/ hold".to_owned(),
+        verdict: Verdict::Crash,
+        t: direct.now,
+        event: direct.observer.events().checked_sub(1),
+        node: crate::log::node(),
+        message: format!("the system under test panicked: {message}"),
+        evidence: Vec::new(),
+        details: backtrace,
+    }
+}
+
+/// Everything that is judged once the run is over, added to what was found before.
+pub(crate) fn judge(direct: &mut Direct<'_>, ended: Vec<Finding>, options: &RunOptions) -> Verdicts {
+    let mut verdicts = Verdicts { findings: Vec::new(), checks: BTreeMap::new(), evaluations: BTreeMap::new() };
+    if options.judge {
+        let log = online(direct, &mut verdicts);
+        linearizable(direct, &log, options, &mut verdicts);
+    }
+    let ended_well = ended.is_empty();
+    verdicts.judged("liveness", 1);
+    verdicts.judged("assertion", direct.observer.events());
+    verdicts.findings.extend(ended);
+    started(direct, &mut verdicts);
+    if ended_well {
+        hashes(direct, &mut verdicts);
+        vacuous(direct, &mut verdicts);
+    }
+    // The worst decides, and among the worst the first in time.
+    verdicts.findings.sort_by_key(|f| f.t);
+    for finding in &verdicts.findings {
+        let verdict = verdicts.checks.entry(finding.check.clone()).or_insert(finding.verdict);
+        if finding.verdict.severity() > verdict.severity() {
+            *verdict = finding.verdict;
+        }
+    }
+    verdicts
+}
+
+impl Verdicts {
+    /// A check judged something, so many times; it passes unless a finding says otherwise.
+    fn judged(&mut self, check: &str, times: u64) {
+        self.checks.entry(check.to_owned()).or_insert(Verdict::Pass);
+        *self.evaluations.entry(check.to_owned()).or_default() += times;
+    }
+}
+
+/// What the online checks found; the final applied log they followed.
+fn online(direct: &mut Direct<'_>, verdicts: &mut Verdicts) -> Vec<history::AppliedCommand> {
+    let Some(monitor) = direct.observer.monitor() else { return Vec::new() };
+    monitor.finish();
+    for (check, times) in monitor.evaluations() {
+        verdicts.judged(check, times);
+    }
+    verdicts.findings.extend(monitor.violations().iter().map(|violation| Finding {
+        check: violation.check.to_owned(),
+        rule: violation.rule.to_owned(),
+        verdict: Verdict::Violation,
+        t: violation.t,
+        event: Some(violation.event),
+        node: violation.node,
+        message: violation.message.clone(),
+        evidence: violation.evidence.clone(),
+        details: Vec::new(),
+    }));
+    monitor.applied_log()
+}
+
+/// The history against the final log, and on some runs every level alone.
+fn linearizable(direct: &Direct<'_>, log: &[history::AppliedCommand], options: &RunOptions, verdicts: &mut Verdicts) {
+    let history = direct.history.operations();
+    let budget = Budget { steps: SEARCH_STEPS, ..Budget::default() };
+    let (judgement, disagreement) = if options.each_level_alone {
+        match check::cross_check(history, log, budget) {
+            Ok(cross) => (Ok(cross.judgement), cross.disagreement),
+            Err(error) => (Err(error), None),
+        }
+    } else {
+        (check::judge(history, Some(log), check::Level::All, budget), None)
+    };
+    verdicts.judged("linearizability", history.len() as u64);
+    let mut find = |rule: &str, verdict, message, details| {
+        verdicts.findings.push(Finding {
+            check: "linearizability".to_owned(),
+            rule: rule.to_owned(),
+            verdict,
+            t: direct.now,
+            event: None,
+            node: None,
+            message,
+            evidence: Vec::new(),
+            details,
+        });
+    };
+    if let Some(disagreement) = disagreement {
+        find("the levels agree", Verdict::Violation, disagreement, Vec::new());
+    }
+    match judgement {
+        Err(error) => find("the history is well-formed", Verdict::Violation, error.to_string(), Vec::new()),
+        Ok(judgement) => match judgement.verdict {
+            check::Verdict::Ok => {}
+            check::Verdict::Unknown => find("decided within the budget", Verdict::Unknown, judgement.message, Vec::new()),
+            check::Verdict::Illegal => {
+                let details = explanation(&judgement, history);
+                find(rule(&judgement), Verdict::Violation, judgement.message, details);
+            }
+        },
+    }
+}
+
+fn rule(judgement: &Judgement) -> &'static str {
+    match judgement.finding {
+        Some(check::Finding::Revisions) => "revisions",
+        Some(check::Finding::Log) => "the log explains the history",
+        Some(check::Finding::History) | None => "values",
+    }
+}
+
+fn explanation(judgement: &Judgement, history: &[history::Operation]) -> Vec<String> {
+    let mut lines: Vec<String> = match &judgement.explanation {
+        Some(explanation) => explanation.to_string().lines().skip(1).map(|line| line.trim().to_owned()).collect(),
+        None => Vec::new(),
+    };
+    if lines.is_empty() {
+        let named = history.iter().filter(|op| judgement.operations.contains(&op.id));
+        lines.extend(named.map(|op| {
+            let answer = op.fast.as_ref().or(op.synced.as_ref().map(|s| &s.response));
+            format!("operation {} of client c{}: {}", op.id, op.client, check::words::operation(&op.op, answer))
+        }));
+    }
+    lines
+}
+
+/// Every node started from its own disk: no plan damages what was synced.
+fn started(direct: &Direct<'_>, verdicts: &mut Verdicts) {
+    for (node, t, why) in &direct.refusals {
+        verdicts.findings.push(Finding {
+            check: "durability".to_owned(),
+            rule: "a node starts from its own disk".to_owned(),
+            verdict: Verdict::Violation,
+            t: *t,
+            event: None,
+            node: Some(*node),
+            message: format!("node {node} cannot start from what it wrote: {why}"),
+            evidence: Vec::new(),
+            details: Vec::new(),
+        });
+    }
+}
+
+/// The hash of the state, which nodes keep by adding up changes, is that of the state itself.
+fn hashes(direct: &Direct<'_>, verdicts: &mut Verdicts) {
+    for process in &direct.processes {
+        let Some(node) = process.node.as_ref().filter(|node| node.raw().is_quiescent()) else { continue };
+        verdicts.judged("state-agreement", 1);
+        if node.store().full_hash() != node.raw().hash_sum() {
+            verdicts.findings.push(Finding {
+                check: "state-agreement".to_owned(),
+                rule: "the hash is that of the state".to_owned(),
+                verdict: Verdict::Violation,
+                t: direct.now,
+                event: None,
+                node: Some(process.id),
+                message: format!("node {} holds other pairs than the changes it applied add up to", process.id),
+                evidence: Vec::new(),
+                details: Vec::new(),
+            });
+        }
+    }
+}
+
+/// A green run that never took the path its scenario is about is not green.
+fn vacuous(direct: &Direct<'_>, verdicts: &mut Verdicts) {
+    let probes = direct.observer.probes();
+    for name in direct.plan.required_probes.iter().filter(|name| probes.get(*name).is_none_or(|count| *count == 0)) {
+        verdicts.findings.push(Finding {
+            check: "probes".to_owned(),
+            rule: "required probes fire".to_owned(),
+            verdict: Verdict::Vacuous,
+            t: direct.now,
+            event: None,
+            node: None,
+            message: format!("the scenario `{}` is about `{name}`, which never happened", direct.plan.scenario),
+            evidence: Vec::new(),
+            details: Vec::new(),
+        });
+    }
+}
+
+/// The report.
+pub(crate) fn report(direct: &Direct<'_>, plan: &Plan, options: &RunOptions, verdicts: Verdicts, began: Instant) -> RunReport {
+    let operations = direct.history.operations();
+    let answered_fast = |op: &&history::Operation| op.ret.is_some() && op.fast_at == op.ret;
+    let answered_slow = |op: &&history::Operation| op.ret.is_some() && op.fast.is_none() && !op.is_read();
+    let unknown = |op: &&history::Operation| op.outcome == history::Outcome::Unknown;
+    let worst = verdicts.findings.iter().map(|f| f.verdict).max_by_key(|v| v.severity());
+    RunReport {
+        scenario: plan.scenario.clone(),
+        engine: "direct".to_owned(),
+        seed: plan.seed,
+        mutant: options.mutant.map(|m| m.name().to_owned()),
+        verdict: worst.unwrap_or(Verdict::Pass),
+        findings: verdicts.findings,
+        checks: verdicts.checks,
+        evaluations: verdicts.evaluations,
+        probes: direct.observer.probes(),
+        faults: faults(direct),
+        ops: operations.len() as u64,
+        fast: operations.iter().filter(answered_fast).count() as u64,
+        slow: operations.iter().filter(answered_slow).count() as u64,
+        unknown: operations.iter().filter(unknown).count() as u64,
+        events: direct.observer.events(),
+        sim_ns: direct.now,
+        wall_ns: began.elapsed().as_nanos() as u64,
+        trace_hash: format!("{:016x}", direct.observer.hash()),
+    }
+}
+
+/// Effects of faults, by kind.
+fn faults(direct: &Direct<'_>) -> BTreeMap<String, u64> {
+    let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+    let mut add = |kind: &str, times: u64| {
+        if times > 0 {
+            *faults.entry(kind.to_owned()).or_default() += times;
+        }
+    };
+    direct.effects.iter().for_each(|(kind, times)| add(kind, *times));
+    direct.network.effects().for_each(|(kind, times)| add(kind, times));
+    for process in &direct.processes {
+        let disk = process.disk.effects();
+        add("slow_disk", disk.slowed);
+        add("sync_error", disk.sync_errors);
+        add("slow_cpu", process.cpu.slowed());
+        add("unsynced_bytes_lost", disk.lost_bytes);
+        add("torn_write", disk.torn);
+        add("hole", disk.holes);
+    }
+    faults
+}

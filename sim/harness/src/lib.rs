@@ -1,0 +1,36 @@
+//! One run, from plan to verdict. Start reading at [`run()`](run()) in `run.rs`: it tells the whole story.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `run.rs` | plan → world → loop { fault, workload, step, observe } → heal → converge → judge → verdict |
+//! | `direct.rs` | the direct engine: a bare event loop over the world's models that drives nodes and clients |
+//! | `process.rs` | a node as a process: its disk, clock and processor, crash and restart, messages held by writes |
+//! | `nemesis.rs` | the plan's faults: when they begin, what they do, how they end |
+//! | `notes.rs` | what nodes and clients say of themselves: probes, the leader, the history |
+//! | `workload.rs` | the plan's operations: callers who invoke, wait, lose patience; the history |
+//! | `observe.rs` | the one stream of events: hashed, judged online, recorded; probes |
+//! | `judge.rs` | what is judged at the end: linearizability, liveness, vacuity |
+//! | `log.rs` | the log: tracing, stamped with virtual time and node |
+//!
+//! Invariants: a run is a function of (engine, plan, mutant) alone; what is judged is the event stream and the history, never a
+//! node's memory; observing, recording and logging change nothing that happens.
+
+#[cfg(not(madsim))]
+compile_error!(
+    "the simulation is built with `--cfg madsim`, which .cargo/config.toml sets; a RUSTFLAGS in the environment replaces it: unset it"
+);
+
+mod direct;
+mod judge;
+mod log;
+mod nemesis;
+mod notes;
+mod observe;
+mod process;
+mod queue;
+mod report;
+mod run;
+mod workload;
+
+pub use report::*;
+pub use run::run;

@@ -1,0 +1,209 @@
+//! The plan's faults: when they begin, what they do to the world, how they end; and the heal, after which there are none.
+
+use curp::NodeId;
+use history::{ClientEvent, WorldEvent};
+use plan::{FaultKind, PROBES, Roles, When};
+use world::US;
+
+use crate::direct::{Direct, Next};
+
+impl Direct<'_> {
+    /// Schedules the faults that come at a time, and notes those that wait for a probe.
+    pub(crate) fn schedule_faults(&mut self) {
+        for (index, fault) in self.plan.fault.iter().enumerate() {
+            match &fault.when {
+                When::AtUs(at) => self.queue.push(at * US, Next::Fault { index, anchor: None }),
+                When::After { probe, n, .. } => {
+                    let probe = PROBES.iter().position(|(name, _)| name == probe).expect("plans are validated");
+                    self.anchored.push((probe, *n, index));
+                }
+            }
+        }
+    }
+
+    /// Lets the faults react that are anchored to the probes just fired.
+    pub(crate) fn react(&mut self) {
+        let mut fired = std::mem::take(&mut self.observer.fired);
+        if !self.healed {
+            for fired in &fired {
+                let mut due = Vec::new();
+                self.anchored.retain(|&(probe, n, index)| {
+                    let now = probe == fired.probe && n == fired.count;
+                    if now {
+                        due.push(index);
+                    }
+                    !now
+                });
+                for index in due {
+                    let When::After { delay_us, .. } = self.plan.fault[index].when else { continue };
+                    let anchor = fired.node.or(self.leader.map(|(_, node)| node));
+                    self.queue.push(self.now + delay_us * US, Next::Fault { index, anchor });
+                }
+            }
+        }
+        fired.clear();
+        self.observer.fired = fired;
+    }
+
+    fn roles(&self, anchor: Option<NodeId>) -> Roles {
+        Roles { voters: self.plan.cluster.voters, clients: self.plan.workload.clients, leader: self.leader.map(|(_, node)| node), anchor }
+    }
+
+    /// A fault begins, unless the plan has healed or it is about a role that nobody has.
+    pub(crate) fn begin_fault(&mut self, index: usize, anchor: Option<NodeId>) {
+        if self.healed {
+            return;
+        }
+        let fault = &self.plan.fault[index];
+        let roles = self.roles(anchor);
+        let target = fault.kind.target().map(|target| target.resolve(&roles));
+        if target == Some(None) {
+            return;
+        }
+        let node = target.flatten();
+        let event = WorldEvent::Fault { fault: fault.id, kind: fault.kind.name().to_owned(), what: fault.kind.to_string() };
+        self.observer.world(node, event);
+        if let Some(net) = fault.kind.net_fault(&roles) {
+            self.network.begin(fault.id, &net, self.now);
+        }
+        match (&fault.kind, node) {
+            (FaultKind::Crash { power, down_us, .. }, Some(node)) => {
+                if self.crash(node, *power, "crash") {
+                    self.restart_later(node, *down_us);
+                }
+                return;
+            }
+            (FaultKind::CrashAll { power, down_us }, _) => {
+                for node in 1..=roles.voters {
+                    if self.crash(node, *power, "crash_all") {
+                        self.restart_later(node, *down_us);
+                    }
+                }
+                return;
+            }
+            (FaultKind::Pause { .. }, Some(node)) => self.pause(node, fault.id),
+            (FaultKind::SlowDisk { .. } | FaultKind::SyncError { .. }, Some(node)) => {
+                let disk_fault = fault.kind.disk_fault().expect("these are the disk's");
+                self.process(node).disk.begin(fault.id, disk_fault);
+            }
+            (FaultKind::SlowCpu { factor, .. }, Some(node)) => self.process(node).cpu.begin_slow(fault.id, *factor),
+            (FaultKind::WallClockStep { by_us, .. }, Some(node)) => {
+                self.process(node).clock.step_wall(*by_us);
+                self.took_effect("wall_clock_step", 1);
+            }
+            (FaultKind::ClientCrash { client, down_us }, _) => {
+                self.crash_client(*client, *down_us);
+                return;
+            }
+            _ => {}
+        }
+        if let Some(for_us) = fault.kind.duration_us() {
+            self.queue.push(self.now + for_us * US, Next::FaultEnd { index });
+        }
+    }
+
+    /// A fault that lasts ends.
+    pub(crate) fn end_fault(&mut self, index: usize) {
+        if self.healed {
+            return;
+        }
+        let fault = self.plan.fault[index].id;
+        self.observer.world(None, WorldEvent::FaultEnd { fault });
+        self.network.end(fault);
+        for node in 1..=self.plan.cluster.voters {
+            let process = self.process(node);
+            process.disk.end(fault);
+            process.cpu.end(fault);
+            self.resume(node, Some(fault));
+        }
+    }
+
+    /// Stops a node; false if it is down already, and then nothing happens.
+    fn crash(&mut self, id: NodeId, power: bool, kind: &'static str) -> bool {
+        let now = self.now;
+        let process = self.process(id);
+        if !process.is_up() {
+            return false;
+        }
+        process.node = None;
+        process.life += 1;
+        process.paused_by.clear();
+        process.backlog.clear();
+        process.held.clear();
+        process.executing.clear();
+        process.tick_at = None;
+        let report = process.disk.crash(now, power);
+        let (in_flight, lost_bytes) = (report.in_flight, report.lost_bytes);
+        self.observer.world(Some(id), WorldEvent::Crash { power, in_flight, lost_bytes });
+        self.note_durable(id, report.changes);
+        self.took_effect(kind, 1);
+        if in_flight > 0 {
+            self.observer.fire("crash_with_write_in_flight", Some(id));
+        }
+        true
+    }
+
+    fn restart_later(&mut self, id: NodeId, down_us: u64) {
+        let (at, life) = (self.now + down_us * US, self.process(id).life);
+        self.queue.push(at, Next::Restart { node: id, life });
+    }
+
+    /// The node stopped itself over a failed sync. What its cache holds cannot be trusted any more, so its power is failed, too.
+    pub(crate) fn stop_after_fatal(&mut self, id: NodeId) {
+        self.crash(id, true, "stopped_over_sync_error");
+        let down =
+            self.plan.fault.iter().find_map(|f| if let FaultKind::SyncError { down_us, .. } = f.kind { Some(down_us) } else { None });
+        self.restart_later(id, down.unwrap_or(1_000));
+    }
+
+    fn pause(&mut self, id: NodeId, fault: u32) {
+        let process = self.process(id);
+        if process.is_up() {
+            process.paused_by.push(fault);
+            self.observer.world(Some(id), WorldEvent::Pause);
+            self.took_effect("pause", 1);
+        }
+    }
+
+    /// A pause ends (`None`: all of them).
+    fn resume(&mut self, id: NodeId, fault: Option<u32>) {
+        let process = self.process(id);
+        let before = process.paused_by.len();
+        process.paused_by.retain(|by| fault.is_some_and(|fault| fault != *by));
+        if before > 0 && process.paused_by.is_empty() {
+            self.observer.world(Some(id), WorldEvent::Resume);
+            self.wake(id);
+        }
+    }
+
+    fn crash_client(&mut self, client: u32, down_us: u64) {
+        let caller = self.caller(client);
+        if caller.client.take().is_none() {
+            return;
+        }
+        caller.tick_at = None;
+        let (life, op) = (caller.life, caller.waits_for);
+        self.observer.client(client, ClientEvent::ClientCrash);
+        if let Some(op) = op {
+            self.give_up(client, op);
+        }
+        self.took_effect("client_crash", 1);
+        self.queue.push(self.now + down_us * US, Next::ClientRestart { client, life });
+    }
+
+    /// The faults end: none is active any more, what the plan stopped goes on. Nothing else is touched.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        self.observer.world(None, WorldEvent::Heal);
+        self.network.heal();
+        for node in 1..=self.plan.cluster.voters {
+            let process = self.process(node);
+            process.disk.heal();
+            process.cpu.heal();
+            self.resume(node, None);
+            if !self.process(node).is_up() {
+                self.start_node(node);
+            }
+        }
+    }
+}

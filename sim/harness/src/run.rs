@@ -1,0 +1,133 @@
+//! One run, told from top to bottom.
+
+use history::{TRACE_FORMAT, TraceHeader};
+use plan::Plan;
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use world::US;
+
+use crate::direct::Direct;
+use crate::{Artifacts, Finding, RunOptions, RunReport, judge};
+
+/// After the heal, how often to see whether everything has come to rest (virtual).
+const LOOK_INTERVAL: u64 = 50_000 * US;
+
+/// Runs a plan on the direct engine and judges it.
+///
+/// A panic of the system under test is a verdict ([`crate::Verdict::Crash`]), not a panic of the caller's; what had been seen until then
+/// is judged all the same. The plan must have been validated ([`Plan::parse`] does).
+pub fn run(plan: &Plan, options: &RunOptions) -> (RunReport, Option<Artifacts>) {
+    let began = Instant::now();
+    mutants::plant(options.mutant);
+    let (outcome, log) =
+        if options.record { crate::log::with_log(&options.log, || play(plan, options)) } else { (play(plan, options), Vec::new()) };
+    mutants::plant(None);
+    let Played { mut direct, header, findings } = outcome;
+
+    // Judge: what the online checks found, what is judged at the end, and whether the run went where its scenario says.
+    let verdicts = judge::judge(&mut direct, findings, options);
+    let report = judge::report(&direct, plan, options, verdicts, began);
+    let artifacts = options.record.then(|| Artifacts {
+        header,
+        trace: direct.observer.take_recorded(),
+        history: std::mem::take(&mut direct.history).into_operations(),
+        log,
+    });
+    (report, artifacts)
+}
+
+/// A run before it is judged.
+struct Played<'p> {
+    direct: Direct<'p>,
+    header: TraceHeader,
+    /// What stopped it or kept it from ending well.
+    findings: Vec<Finding>,
+}
+
+/// Plan → world → loop → heal → converge.
+fn play<'p>(plan: &'p Plan, options: &RunOptions) -> Played<'p> {
+    let header = TraceHeader {
+        format: TRACE_FORMAT,
+        engine: "direct".to_owned(),
+        scenario: plan.scenario.clone(),
+        seed: plan.seed,
+        voters: (1..=plan.cluster.voters).collect(),
+    };
+    let mut direct = Direct::new(plan, &header, options.judge, options.record);
+    direct.disturb = options.disturb;
+    let end_min = plan.end.at_us_min * US;
+    let deadline = (plan.heal.at_us + plan.end.bound_us()) * US;
+    let mut look_at = 0;
+
+    let caught = catch(options.record, || {
+        direct.start();
+        // Each step takes the next thing from the queue (a message, a write's end, a timer, an operation, a fault), does it, lets
+        // anchored faults react, and shows every event to the observer.
+        while direct.step() {
+            if !direct.healed || direct.now < look_at {
+                continue;
+            }
+            look_at = direct.now + LOOK_INTERVAL;
+            let missing = judge::unfinished(&direct);
+            if missing.is_empty() && direct.now >= end_min {
+                return None;
+            }
+            if !missing.is_empty() && direct.now >= deadline.max(end_min) {
+                return Some(missing);
+            }
+        }
+        Some(judge::unfinished(&direct))
+    });
+    let findings = match caught {
+        Ok(None) => Vec::new(),
+        Ok(Some(missing)) => vec![judge::not_live(&direct, missing)],
+        Err(panic) => vec![judge::panicked(&direct, &panic.message, panic.backtrace)],
+    };
+    Played { direct, header, findings }
+}
+
+/// A panic, caught.
+struct Caught {
+    message: String,
+    backtrace: Vec<String>,
+}
+
+thread_local! {
+    /// Whether a panic on this thread is the system under test's, to be caught without a word; and whether to take its backtrace.
+    static CATCHING: RefCell<Option<bool>> = const { RefCell::new(None) };
+    static CAUGHT: RefCell<Option<Caught>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`; a panic in it becomes a value. Backtraces are slow, so they are taken only for runs that are recorded.
+fn catch<R>(backtrace: bool, f: impl FnOnce() -> R) -> Result<R, Caught> {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| match CATCHING.with(|catching| *catching.borrow()) {
+            None => default(info),
+            Some(backtrace) => {
+                let at = info.location().map_or_else(String::new, |l| format!(" ({}:{})", l.file(), l.line()));
+                let message = format!("{}{at}", info.payload_as_str().unwrap_or("panic"));
+                let backtrace = if backtrace { own_frames(&Backtrace::force_capture()) } else { Vec::new() };
+                CAUGHT.with(|caught| *caught.borrow_mut() = Some(Caught { message, backtrace }));
+            }
+        }));
+    });
+    CATCHING.with(|catching| *catching.borrow_mut() = Some(backtrace));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    CATCHING.with(|catching| *catching.borrow_mut() = None);
+    result.map_err(|_| {
+        let caught = CAUGHT.with(|caught| caught.borrow_mut().take());
+        caught.unwrap_or_else(|| Caught { message: "panic".to_owned(), backtrace: Vec::new() })
+    })
+}
+
+/// The frames of a backtrace that lie in this workspace, innermost first.
+fn own_frames(backtrace: &Backtrace) -> Vec<String> {
+    let text = backtrace.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let frames = lines.windows(2).filter(|pair| pair[1].starts_with("at ./") || pair[1].contains("/core/") && !pair[1].contains("/rustc/"));
+    frames.map(|pair| format!("{} {}", pair[0], pair[1])).take(12).collect()
+}

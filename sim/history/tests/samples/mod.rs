@@ -1,0 +1,171 @@
+//! One of every event, request and response.
+
+// Each test file uses some of these.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use curp::{Applied, ConfigVersion, Entry, Event as NodeEvent, Payload, Proposal, ProposeId, Synced};
+use history::*;
+use kv::*;
+
+pub(crate) fn id(client: u64, seq: u64) -> ProposeId {
+    ProposeId { client, seq }
+}
+
+fn kv_of(key: &str, value: Bytes) -> KeyValue {
+    KeyValue { key: key.into(), value, create_revision: 2, mod_revision: u64::MAX, version: 3 }
+}
+
+pub(crate) fn requests() -> Vec<Request> {
+    let put = Request::Put(PutRequest { key: "k1".into(), value: vec![0xff, 0].into(), prev_kv: true });
+    let range = Request::Range(RangeRequest { key: "hex:61".into(), range_end: Some("z".into()), limit: 7 });
+    let delete = Request::DeleteRange(DeleteRangeRequest { key: "3.17".into(), range_end: None, prev_kv: false });
+    let target = [
+        CompareTarget::Version(1),
+        CompareTarget::CreateRevision(0),
+        CompareTarget::ModRevision(u64::MAX),
+        CompareTarget::Value("null".into()),
+    ];
+    let result = [CompareResult::Equal, CompareResult::NotEqual, CompareResult::Greater, CompareResult::Less];
+    let compare = target.into_iter().zip(result).map(|(target, result)| Compare { key: "k".into(), result, target }).collect();
+    let txn = Request::Txn(TxnRequest { compare, success: vec![put.clone(), range.clone()], failure: vec![delete.clone()] });
+    vec![put, range, delete, txn]
+}
+
+pub(crate) fn responses() -> Vec<Response> {
+    let put = Response::Put { prev_kv: Some(kv_of("k1", "12".into())) };
+    let none = Response::Put { prev_kv: None };
+    let range = Response::Range { kvs: vec![kv_of("a", vec![1, 2, 255].into()), kv_of("b", "".into())], count: 9 };
+    let delete = Response::DeleteRange { deleted: 1, prev_kvs: vec![kv_of("d", "true".into())] };
+    let txn = Response::Txn { succeeded: false, responses: vec![put.clone(), range.clone(), delete.clone()] };
+    vec![put, none, range, delete, txn]
+}
+
+fn events() -> Vec<Event> {
+    let proposals = requests().into_iter().enumerate();
+    let proposals: Vec<_> = proposals
+        .map(|(i, command)| Arc::new(Proposal { id: id(u64::MAX, i as u64 + 1), first_incomplete: 1, command: Arc::new(command) }))
+        .collect();
+    let mut payloads: Vec<Payload<Request>> = proposals.iter().map(|p| Payload::Command(p.clone())).collect();
+    payloads.extend([Payload::Noop, Payload::SessionBegin { nonce: u64::MAX }, Payload::SessionEnd { client: 4 }]);
+    let entries: Vec<_> =
+        payloads.into_iter().enumerate().map(|(i, payload)| Arc::new(Entry { term: 2, index: i as u64 + 1, payload })).collect();
+    let synced = |response: &Response| Synced { revision: 41, response: response.clone() };
+
+    let mut node: Vec<NodeEvent<Request>> = vec![
+        NodeEvent::Restart { term: 1, vote: None, last_index: 0, pool: vec![] },
+        NodeEvent::Restart { term: 3, vote: Some(2), last_index: 17, pool: vec![id(3, 1), id(3, 2)] },
+        NodeEvent::UpdateTerm { term: 4 },
+        NodeEvent::StepDown { term: 4 },
+        NodeEvent::Campaign { term: 5 },
+        NodeEvent::GrantVote { term: 5, candidate: 1, pool: vec![id(9, 9)] },
+        NodeEvent::BecomeLeader { term: 5, quorum: vec![1, 2, 3], entries: entries.clone() },
+        NodeEvent::OpenFastPath { term: 5 },
+        NodeEvent::AcceptEntries { term: 5, from: 1, truncated: true, entries: entries.clone() },
+        NodeEvent::AdvanceCommit { term: 5, commit: 12, counted: true },
+        NodeEvent::PoolDrop { id: id(3, 1) },
+        NodeEvent::ServeRead { read: (7, u64::MAX), read_index: 3, applied: 4 },
+    ];
+    node.extend(entries.iter().map(|entry| NodeEvent::LeaderPropose { entry: entry.clone(), fast: false }));
+    node.extend(proposals.iter().map(|p| NodeEvent::WitnessRecord { term: 1, proposal: p.clone(), accepted: true, inserted: false }));
+    node.extend(responses().into_iter().map(|response| NodeEvent::Execute { term: 1, id: id(1, 2), index: 3, response }));
+    let mut outcomes: Vec<Applied<Response>> = responses().iter().map(|response| Applied::Done(synced(response))).collect();
+    outcomes.extend([Applied::Nothing, Applied::Duplicate, Applied::Refused, Applied::SessionBegun, Applied::SessionEnded]);
+    node.extend(outcomes.into_iter().map(|outcome| NodeEvent::Apply { index: 8, id: Some(id(1, 2)), outcome, state_hash: u64::MAX }));
+    node.push(NodeEvent::Apply { index: 8, id: None, outcome: Applied::Nothing, state_hash: 1 << 63 });
+
+    let config = ConfigVersion { term: 1, index: 2 };
+    let mut client =
+        vec![ClientEvent::SessionOpen { session: 2 }, ClientEvent::GiveUp { op: 3 }, ClientEvent::Fail { op: 3 }, ClientEvent::ClientCrash];
+    for request in requests() {
+        client.push(ClientEvent::Propose { op: 1, id: Some(id(2, 1)), request: request.clone() });
+        client.push(ClientEvent::Propose { op: 1, id: None, request });
+    }
+    for response in responses() {
+        let nodes = vec![1, 2, 4];
+        client.push(ClientEvent::FastComplete { op: 1, id: id(2, 1), term: 3, config, nodes, response: response.clone() });
+        client.push(ClientEvent::SyncedComplete { op: 1, id: id(2, 1), synced: synced(&response) });
+        client.push(ClientEvent::ReadComplete { op: 1, applied: 77, synced: synced(&response) });
+    }
+
+    let promises = [
+        Promise::Term { term: 1 },
+        Promise::Vote { term: 1 },
+        Promise::Append { term: 1, index: 2, entry_term: 1 },
+        Promise::Record { term: 1, id: id(2, 1) },
+        Promise::Fast { term: 1, id: id(2, 1) },
+        Promise::Synced { id: id(2, 1) },
+    ];
+    let mut world = vec![
+        WorldEvent::Disk { file: "log.0".into(), offset: 0, data: vec![].into() },
+        WorldEvent::Disk { file: "log.0".into(), offset: 1 << 40, data: (0..=255).collect::<Vec<u8>>().into() },
+        WorldEvent::DiskRemove { file: "log.0".into() },
+        WorldEvent::Crash { power: true, in_flight: 3, lost_bytes: 4096 },
+        WorldEvent::Fatal { reason: "sync failed: \"disk\"\n".into() },
+        WorldEvent::Pause,
+        WorldEvent::Resume,
+        WorldEvent::Fault { fault: 1, kind: "partition".into(), what: "1 | 2 3".into() },
+        WorldEvent::FaultEnd { fault: 1 },
+        WorldEvent::Heal,
+    ];
+    world.extend(promises.into_iter().flat_map(|promise| [None, Some(2)].map(|to| WorldEvent::Send { to, promise })));
+
+    let node = node.into_iter().map(Event::Node);
+    node.chain(client.into_iter().map(Event::Client)).chain(world.into_iter().map(Event::World)).collect()
+}
+
+/// Fails to compile when an event is added: then it belongs into `events`, too.
+pub(crate) fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Node(event) => match event {
+            NodeEvent::Restart { .. } => "Restart",
+            NodeEvent::UpdateTerm { .. } => "UpdateTerm",
+            NodeEvent::StepDown { .. } => "StepDown",
+            NodeEvent::Campaign { .. } => "Campaign",
+            NodeEvent::GrantVote { .. } => "GrantVote",
+            NodeEvent::BecomeLeader { .. } => "BecomeLeader",
+            NodeEvent::OpenFastPath { .. } => "OpenFastPath",
+            NodeEvent::LeaderPropose { .. } => "LeaderPropose",
+            NodeEvent::WitnessRecord { .. } => "WitnessRecord",
+            NodeEvent::AcceptEntries { .. } => "AcceptEntries",
+            NodeEvent::AdvanceCommit { .. } => "AdvanceCommit",
+            NodeEvent::Execute { .. } => "Execute",
+            NodeEvent::Apply { .. } => "Apply",
+            NodeEvent::PoolDrop { .. } => "PoolDrop",
+            NodeEvent::ServeRead { .. } => "ServeRead",
+        },
+        Event::Client(event) => match event {
+            ClientEvent::SessionOpen { .. } => "SessionOpen",
+            ClientEvent::Propose { .. } => "Propose",
+            ClientEvent::FastComplete { .. } => "FastComplete",
+            ClientEvent::SyncedComplete { .. } => "SyncedComplete",
+            ClientEvent::ReadComplete { .. } => "ReadComplete",
+            ClientEvent::GiveUp { .. } => "GiveUp",
+            ClientEvent::Fail { .. } => "Fail",
+            ClientEvent::ClientCrash => "ClientCrash",
+        },
+        Event::World(event) => match event {
+            WorldEvent::Disk { .. } => "Disk",
+            WorldEvent::DiskRemove { .. } => "DiskRemove",
+            WorldEvent::Send { .. } => "Send",
+            WorldEvent::Crash { .. } => "Crash",
+            WorldEvent::Fatal { .. } => "Fatal",
+            WorldEvent::Pause => "Pause",
+            WorldEvent::Resume => "Resume",
+            WorldEvent::Fault { .. } => "Fault",
+            WorldEvent::FaultEnd { .. } => "FaultEnd",
+            WorldEvent::Heal => "Heal",
+        },
+    }
+}
+
+pub(crate) fn stamped() -> Vec<Stamped> {
+    let mut all: Vec<Stamped> = Vec::new();
+    for event in events() {
+        for (node, client) in [(Some(1), None), (None, Some(u32::MAX)), (None, None)] {
+            all.push(Stamped { i: all.len() as u64, t: u64::MAX, node, client, event: event.clone() });
+        }
+    }
+    all
+}

@@ -1,0 +1,49 @@
+//! Probes: places of interest that a run may reach. Engines fire them by name; faults are anchored to them; scenarios require them.
+
+/// Every probe with what it means, by name.
+pub const PROBES: &[(&str, &str)] = &[
+    ("append_rejected", "a follower rejected an AppendEntries because its log did not match"),
+    ("campaign", "a node stood for election"),
+    ("commit_advanced", "a leader's commit index rose"),
+    ("conflict_answered", "a leader answered a Propose with \"conflict\""),
+    ("crash_with_write_in_flight", "a node crashed with a write in flight"),
+    ("duplicate_refused", "a command was proposed or applied a second time and did nothing"),
+    ("entries_truncated", "a follower truncated entries of its log"),
+    ("fast_path_opened", "a leader opened the fast path"),
+    ("fast_round_completed", "a client had a super quorum for a command"),
+    ("fast_then_synced", "a client had the synced result of a command after its fast one"),
+    ("handover_sent", "a node handed a command that sat in its pool to the leader"),
+    ("late_record", "a Record of an older term arrived"),
+    ("leader_elected", "a node won an election"),
+    ("leader_stepped_down", "a leader became a follower"),
+    ("message_held_by_write", "a message waited for a write in flight"),
+    ("out_of_order_execution", "a command finished executing before one that stands earlier in the log"),
+    ("pool_recovered_at_restart", "a node found commands in its durable spec pool at start"),
+    ("read_retried", "a client had to ask again for a read"),
+    ("read_served_follower", "a follower served a read"),
+    ("read_served_leader", "a leader served a read"),
+    ("record_refused", "a voter refused a Record"),
+    ("recovering_pools", "a new leader recovered at least one command from spec pools"),
+    ("retry_sent", "a client sent a command again"),
+    ("session_begun", "a session began"),
+    ("synced_completed", "a client had the synced result of a command"),
+    ("torn_tail_cut", "a node cut a torn tail off its log at start"),
+    ("unknown_outcome", "a client gave up, or died, with an operation pending"),
+    ("vote_granted", "a node granted its vote to another"),
+];
+
+/// Whether there is a probe of this name.
+pub fn is_probe(name: &str) -> bool {
+    PROBES.binary_search_by(|(n, _)| (*n).cmp(name)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_sorted_and_found() {
+        assert!(PROBES.windows(2).all(|w| w[0].0 < w[1].0));
+        assert!(PROBES.iter().all(|(name, _)| is_probe(name)) && !is_probe("fast_round"));
+    }
+}

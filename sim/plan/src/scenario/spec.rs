@@ -1,0 +1,341 @@
+//! What a scenario file says. A range `[lo, hi]` is drawn log-uniformly once per run or per fault: small values are as likely as large ones.
+
+use crate::Member;
+use crate::parse::readable;
+use serde::Deserialize;
+use std::fmt;
+use world::{Direction, Sequence};
+
+/// A distribution over plans.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name, also that of its file.
+    pub name: String,
+    /// What it is about, for people.
+    pub about: String,
+    /// How likely it is drawn among several.
+    #[serde(default = "Scenario::default_weight")]
+    pub weight: u32,
+    /// Probes that every run must fire, else the run is vacuous.
+    #[serde(default)]
+    pub required_probes: Vec<String>,
+    /// Probes that the scenario is about: over a batch of a thousand seeds each must fire, though not in every run.
+    #[serde(default)]
+    pub aims: Vec<String>,
+    /// Number of voters: one of these.
+    pub voters: Vec<u32>,
+    /// Number of clients.
+    pub clients: Span,
+    /// Number of operations.
+    pub ops: Span,
+    /// Number of keys.
+    pub keys: Span,
+    /// Chance, in percent, that an operation goes to its burst's hot key rather than to any.
+    pub hot_percent: Span,
+    /// How many operations come in one burst …
+    pub burst: Span,
+    /// … within how much time.
+    pub burst_us: Span,
+    /// A client gives up after this.
+    pub patience_us: Span,
+    /// A client sends again after this.
+    pub retry_us: Span,
+    /// No fault before this.
+    #[serde(default = "Scenario::default_calm_ms")]
+    pub calm_ms: u64,
+    /// The heal.
+    pub heal_ms: Span,
+    /// The run lasts at least so long.
+    pub end_ms_min: u64,
+    /// The bound of liveness after the heal.
+    pub liveness_bound_ms: u64,
+    /// Timing of the nodes.
+    pub timing: Timing,
+    /// Weights of the kinds of operations.
+    pub mix: Mix,
+    /// The network's numbers; chances and latencies are drawn from 0 or from the ranges.
+    #[serde(default)]
+    pub network: Network,
+    /// The disks' numbers.
+    #[serde(default)]
+    pub disk: Disk,
+    /// The clocks' numbers.
+    #[serde(default)]
+    pub clock: Clock,
+    /// Execution takes at most so long.
+    pub execution_us: Span,
+    /// What is done to the cluster.
+    #[serde(default)]
+    pub attack: Vec<Attack>,
+}
+
+impl Scenario {
+    fn default_weight() -> u32 {
+        10
+    }
+    fn default_calm_ms() -> u64 {
+        1_200
+    }
+
+    /// Reads a scenario from its TOML; `file` is for error messages.
+    ///
+    /// # Errors
+    /// It is no TOML, not a scenario, or draws plans that make no sense.
+    pub fn parse(text: &str, file: &str) -> Result<Scenario, ScenarioError> {
+        let error = |line, message| ScenarioError { file: file.to_owned(), line, message };
+        let scenario: Scenario = toml::from_str(text).map_err(|e| {
+            let (line, message) = readable(text, &e);
+            error(line, message)
+        })?;
+        scenario.check().map_err(|message| error(1, message))?;
+        Ok(scenario)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let probes = self
+            .required_probes
+            .iter()
+            .chain(&self.aims)
+            .chain(self.attack.iter().filter_map(|a| a.after.as_ref()).flat_map(|a| &a.probes));
+        for probe in probes {
+            crate::validate::known_probe(probe)?;
+        }
+        if self.voters.is_empty() || self.weight == 0 {
+            return Err("a scenario has at least one number of voters, and a weight of at least 1".to_owned());
+        }
+        if self.heal_ms.0 <= self.calm_ms {
+            return Err(format!("heal_ms begins at {}; it must be after calm_ms, which is {}", self.heal_ms.0, self.calm_ms));
+        }
+        // Drawing is cheap: a scenario whose plans make no sense is found when it is read.
+        (0..20).try_for_each(|seed| self.draw(seed).validate().map_err(|e| format!("seed {seed} draws a plan that makes no sense: {e}")))
+    }
+}
+
+/// A scenario that cannot be used. Displayed as `file:line: sentence`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioError {
+    /// The file's name, as given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.message)
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+/// A range, both ends included; written `[lo, hi]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "(u64, u64)")]
+pub struct Span(pub u64, pub u64);
+
+impl TryFrom<(u64, u64)> for Span {
+    type Error = String;
+
+    fn try_from((lo, hi): (u64, u64)) -> Result<Self, String> {
+        if lo <= hi { Ok(Span(lo, hi)) } else { Err(format!("the range [{lo}, {hi}] is empty; write the smaller number first")) }
+    }
+}
+
+impl Span {
+    /// A log-uniform value of it.
+    pub(super) fn draw(self, sequence: &mut Sequence) -> u64 {
+        sequence.draw().log_range(self.0..=self.1)
+    }
+}
+
+/// Timing of the nodes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    pub(super) tick_us: Span,
+    pub(super) heartbeat_ms: Span,
+    /// The shortest election timeout, in heartbeats.
+    pub(super) election_heartbeats: Span,
+    /// How much longer the longest is, in percent: little makes candidates compete.
+    pub(super) election_spread_percent: Span,
+    pub(super) append_entries_max: Span,
+    pub(super) hand_over_ms: Span,
+}
+
+/// Weights of the kinds of operations. Each run switches some off, and weighs the others anew; what is named in `keep` stays on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    pub(super) put: u32,
+    pub(super) get: u32,
+    pub(super) range: u32,
+    pub(super) delete: u32,
+    pub(super) delete_range: u32,
+    pub(super) cas: u32,
+    pub(super) txn: u32,
+    pub(super) keep: Vec<String>,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Mix { put: 0, get: 0, range: 0, delete: 0, delete_range: 0, cas: 0, txn: 0, keep: vec!["put".to_owned()] }
+    }
+}
+
+/// The network's numbers. Each of tail, loss, duplicates, reordering and lateness is switched off in a third of the runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    pub(super) latency_us: Span,
+    pub(super) jitter_us: Span,
+    pub(super) tail_ppm: Span,
+    pub(super) tail_us: Span,
+    pub(super) loss_ppm: Span,
+    pub(super) duplicate_ppm: Span,
+    pub(super) reorder_ppm: Span,
+    pub(super) reorder_us: Span,
+    pub(super) late_ppm: Span,
+    pub(super) late_us: Span,
+}
+
+/// The disks' numbers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Disk {
+    pub(super) write_us: Span,
+    pub(super) sync_us: Span,
+    pub(super) tail_ppm: Span,
+    pub(super) tail_us: Span,
+}
+
+/// The clocks' numbers; signs are drawn too.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clock {
+    pub(super) rate_ppm: Span,
+    pub(super) wall_offset_us: Span,
+}
+
+/// One or several faults that belong together, done some number of times in a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attack {
+    /// What it is meant to lead to.
+    pub about: String,
+    /// How often it is done in a run.
+    pub count: Span,
+    /// Chance, in percent, that a run does not have it at all.
+    #[serde(default = "Attack::default_off_percent")]
+    pub off_percent: u64,
+    /// Begins at an occurrence of a probe; without, at a time, half of the times close to a burst of operations.
+    pub after: Option<After>,
+    /// Its faults.
+    pub step: Vec<Step>,
+}
+
+impl Attack {
+    fn default_off_percent() -> u64 {
+        33
+    }
+}
+
+/// An anchor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// One of these.
+    pub probes: Vec<String>,
+    /// Which occurrence.
+    pub n: Span,
+}
+
+/// One fault of an attack.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// So many occurrences of the probe after the attack's.
+    #[serde(default)]
+    pub n_plus: Span,
+    /// So much later.
+    #[serde(default)]
+    pub delay_us: Span,
+    /// How often, one after another …
+    #[serde(default = "Step::once")]
+    pub times: Span,
+    /// … at this distance.
+    #[serde(default)]
+    pub every_us: Span,
+    /// What.
+    pub kind: StepKind,
+}
+
+impl Step {
+    fn once() -> Span {
+        Span(1, 1)
+    }
+}
+
+/// Whom a fault hits; one of a list is drawn, and a name given twice is twice as likely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Who {
+    /// The leader at that moment.
+    Leader,
+    /// One of the others.
+    Follower,
+    /// The node of the anchor.
+    Anchor,
+    /// Some node, leader or not.
+    Any,
+}
+
+/// A fault with ranges for its numbers; see [`crate::FaultKind`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields are those of FaultKind")]
+pub enum StepKind {
+    /// A node stops and starts again.
+    Crash { node: Vec<Who>, power_percent: u64, down_us: Span },
+    /// All nodes stop and start again.
+    CrashAll { power_percent: u64, down_us: Span },
+    /// A node stands still.
+    Pause { node: Vec<Who>, for_us: Span },
+    /// A partition of a drawn shape; some clients take a side.
+    Partition { shapes: Vec<Shapes>, for_us: Span },
+    /// A node is cut off from the others.
+    Isolate { node: Vec<Who>, directions: Vec<Direction>, for_us: Span },
+    /// Messages from one set to another take longer.
+    SlowLink { from: Vec<Member>, to: Vec<Member>, extra_us: Span, for_us: Span },
+    /// Nothing passes from one set to another.
+    Cut { from: Vec<Member>, to: Vec<Member>, for_us: Span },
+    /// A drawn subset of loss, duplicates, reordering and lateness.
+    Storm { loss_ppm: Span, duplicate_ppm: Span, reorder_ppm: Span, late_ppm: Span, late_us: Span, for_us: Span },
+    /// A slow disk.
+    SlowDisk { node: Vec<Who>, factor: Span, for_us: Span },
+    /// A failing disk.
+    SyncError { node: Vec<Who>, chance_ppm: Span, for_us: Span, down_us: Span },
+    /// A slow processor.
+    SlowCpu { node: Vec<Who>, factor: Span, for_us: Span },
+    /// A client dies and comes back.
+    ClientCrash { down_us: Span },
+    /// A wall clock is stepped, forth or back.
+    WallClockStep { by_us: Span },
+}
+
+/// Shapes of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are those of Shape")]
+pub enum Shapes {
+    Symmetric,
+    OneWay,
+    Isolate,
+    Bridge,
+    Ring,
+    MajorityMinority,
+    Flapping,
+    Swizzle,
+}
