@@ -29,9 +29,9 @@ show() {
 } > "$work/session"
 
 awk -v session="$work/session" '
-  /<!-- session begins/ { print; while ((getline line < session) > 0) print line; skip = 1 }
+  /<!-- session begins/ { print; while ((getline line < session) > 0) print line; skip = 1; next }
   /<!-- session ends/ { skip = 0 }
-  !skip || /<!-- session begins/ && 0 { print }
+  !skip { print }
 ' README.md > "$work/README.md"
 
 if [ "${1:-}" = --check ]; then

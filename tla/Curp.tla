@@ -48,7 +48,7 @@ BugNames == {
   "vote-uptodate-and", "commit-old-term", "append-truncates-always",
   "commit-moves-back", "stale-append-reply", "deposed-leader-appends",
   "ack-before-fsync", "read-local-leader", "read-before-noop",
-  "read-index-is-commit", "read-not-applied" }
+  "read-index-is-commit", "read-index-uncommitted", "read-not-applied" }
 ASSUME Bugs \subseteq BugNames /\ Voters0 \subseteq Node
 Bug(b) == b \in Bugs
 
@@ -486,7 +486,10 @@ ReadAck(m, r) ==
     /\ reads' = [reads EXCEPT ![r].acks = @ \cup {m}]
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, crashes>>
 
+\* The index is given out when it is committed: an uncommitted entry can move to another
+\* index when a later leader recovers its command ("read-index-uncommitted").
 ReadIndex(n, r) ==
+    /\ commit[n] >= reads[r].idx \/ Bug("read-index-uncommitted")
     /\ reads[r].st = "asked" /\ reads[r].n = n /\ role[n] = "L" /\ term[n] = reads[r].t
     /\ \/ Bug("read-local-leader")
        \/ \E q \in Quorums(cfg[n].voters) : q \subseteq reads[r].acks

@@ -1,7 +1,7 @@
 ------------------------------ MODULE MCSeeds -------------------------------
 (* Seeded states of five nodes for the holes that breadth-first search does   *)
 (* not reach from an early state.  Each is reachable with all rules on, and   *)
-(* each model run with all rules on from its seed must hold.                  *)
+(* the random walks with all rules on from them find nothing.               *)
 EXTENDS MCCurp
 CONSTANTS n1, n2, n3, n4, n5
 
@@ -37,6 +37,8 @@ InitLate ==
 
 \* InitFive: n1 leads term 1, the fast path is open, c1 and c2 have been sent to all.
 InitFive == Asked({c1, c2}) /\ Lead(n1, All(<<Noop(1)>>), All({}))
+\* a bound on the search for a counterexample: nothing is recorded or executed
+Unasked == acks = {} /\ er = {}
 Voters14 == {n1, n2, n3, n4}
 Followers == Permutations({n2, n3, n4, n5})
 =============================================================================

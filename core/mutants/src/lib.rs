@@ -56,7 +56,6 @@ mutants! {
     VoteUptodateAnd = "vote-uptodate-and", "MD", "the voter compares index and term independently, accepting either";
     CommitOldTerm = "commit-old-term", "DMQ", "entries of older terms are committed by counting";
     AppendTruncatesAlways = "append-truncates-always", "DM", "AppendEntries truncates even when the entries match";
-    StaleAppendReply = "stale-append-reply", "DM", "a reply from an older term raises the match index";
     CommitMovesBack = "commit-moves-back", "DS", "the commit index is set to the leader's, unguarded";
     ApplyBeforePersist = "apply-before-persist", "D", "entries are applied before they are durable here";
     AckBeforeFsync = "ack-before-fsync", "D", "a batch is acknowledged before its sync returned";

@@ -11,10 +11,9 @@ use kv::Request;
 use node::{Input, Node, Output};
 use plan::Plan;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Network, US};
 
-use crate::observe::Observer;
+use crate::observe::{Observer, probe};
 use crate::process::{Held, Process, promise};
 use crate::queue::Queue;
 use crate::workload::{Caller, History};
@@ -23,7 +22,7 @@ use crate::workload::{Caller, History};
 #[derive(Debug)]
 pub(crate) enum Next {
     /// A message arrives.
-    Deliver { from: Address, to: Address, message: Arc<Message<Request>> },
+    Deliver { from: Address, to: Address, message: Message<Request> },
     /// The oldest write in flight of a node ends.
     Disk { node: NodeId, life: u32, token: u64 },
     /// An execution ends.
@@ -227,10 +226,10 @@ impl<'p> Direct<'p> {
                 process.node = Some(node);
                 self.take_output(id, out);
                 if recovery.cut > 0 {
-                    self.observer.fire("torn_tail_cut", Some(id));
+                    self.observer.fire(const { probe("torn_tail_cut") }, Some(id));
                 }
                 if recovery.pool > 0 {
-                    self.observer.fire("pool_recovered_at_restart", Some(id));
+                    self.observer.fire(const { probe("pool_recovered_at_restart") }, Some(id));
                 }
             }
             Err(corruption) => {
@@ -291,7 +290,7 @@ impl<'p> Direct<'p> {
             let promise = process.node.as_ref().and_then(|node| promise(node, &outgoing));
             if outgoing.after > process.durable {
                 process.held.push(Held { outgoing, promise });
-                self.observer.fire("message_held_by_write", Some(id));
+                self.observer.fire(const { probe("message_held_by_write") }, Some(id));
             } else {
                 self.send_from_node(id, outgoing, promise);
             }
@@ -365,7 +364,7 @@ impl<'p> Direct<'p> {
         let place = process.executing.iter().position(|t| *t == task);
         process.executing.retain(|t| *t != task);
         if place.is_some_and(|place| place > 0) {
-            self.observer.fire("out_of_order_execution", Some(id));
+            self.observer.fire(const { probe("out_of_order_execution") }, Some(id));
         }
         self.give(id, Input::ExecDone(task));
     }
@@ -383,19 +382,19 @@ impl<'p> Direct<'p> {
 
     fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
         let fate = self.network.send(self.now, endpoint(from), endpoint(to));
-        let message = Arc::new(message);
         self.sent += 1;
         let disturbance = if self.sent == 1_000 { self.disturb } else { 0 };
-        for at in fate.arrivals().iter().map(|at| at + disturbance) {
-            self.queue.push(at, Next::Deliver { from, to, message: message.clone() });
+        let Some((last, others)) = fate.arrivals().split_last() else { return };
+        for at in others {
+            self.queue.push(at + disturbance, Next::Deliver { from, to, message: message.clone() });
         }
+        self.queue.push(last + disturbance, Next::Deliver { from, to, message });
     }
 
-    fn deliver(&mut self, from: Address, to: Address, message: Arc<Message<Request>>) {
+    fn deliver(&mut self, from: Address, to: Address, message: Message<Request>) {
         if self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
             return;
         }
-        let message = Arc::unwrap_or_clone(message);
         match (to, message) {
             (Address::Node(id), message) => {
                 if self.process(id).is_up() {
@@ -466,7 +465,7 @@ impl<'p> Direct<'p> {
     pub(crate) fn give_up(&mut self, client: u32, op: u64) {
         self.caller(client).waits_for = None;
         self.observer.client(client, ClientEvent::GiveUp { op });
-        self.observer.fire("unknown_outcome", None);
+        self.observer.fire(const { probe("unknown_outcome") }, None);
     }
 
     fn tell_client(&mut self, id: u32, input: client::Input) {

@@ -87,11 +87,12 @@ pub(crate) fn panicked(direct: &Direct<'_>, message: &str, backtrace: Vec<String
 /// Everything that is judged once the run is over, added to what was found before.
 pub(crate) fn judge(direct: &mut Direct<'_>, ended: Vec<Finding>, options: &RunOptions) -> Verdicts {
     let mut verdicts = Verdicts { findings: Vec::new(), checks: BTreeMap::new(), evaluations: BTreeMap::new() };
+    let ended_well = ended.is_empty();
     if options.judge {
         let log = online(direct, &mut verdicts);
-        linearizable(direct, &log, options, &mut verdicts);
+        // A run that was cut short has no final log: what was answered fast may not be in what is committed so far.
+        linearizable(direct, ended_well.then_some(&log[..]), options, &mut verdicts);
     }
-    let ended_well = ended.is_empty();
     verdicts.judged("liveness", 1);
     verdicts.judged("assertion", direct.observer.events());
     verdicts.findings.extend(ended);
@@ -140,17 +141,16 @@ fn online(direct: &mut Direct<'_>, verdicts: &mut Verdicts) -> Vec<history::Appl
     monitor.applied_log()
 }
 
-/// The history against the final log, and on some runs every level alone.
-fn linearizable(direct: &Direct<'_>, log: &[history::AppliedCommand], options: &RunOptions, verdicts: &mut Verdicts) {
+/// The history against the final log, and on some runs every level alone; without a final log, the search.
+fn linearizable(direct: &Direct<'_>, log: Option<&[history::AppliedCommand]>, options: &RunOptions, verdicts: &mut Verdicts) {
     let history = direct.history.operations();
     let budget = Budget { steps: SEARCH_STEPS, ..Budget::default() };
-    let (judgement, disagreement) = if options.each_level_alone {
-        match check::cross_check(history, log, budget) {
+    let (judgement, disagreement) = match log.filter(|_| options.each_level_alone) {
+        Some(log) => match check::cross_check(history, log, budget) {
             Ok(cross) => (Ok(cross.judgement), cross.disagreement),
             Err(error) => (Err(error), None),
-        }
-    } else {
-        (check::judge(history, Some(log), check::Level::All, budget), None)
+        },
+        None => (check::judge(history, log, check::Level::All, budget), None),
     };
     verdicts.judged("linearizability", history.len() as u64);
     let mut find = |rule: &str, verdict, message, details| {

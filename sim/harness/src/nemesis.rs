@@ -6,6 +6,7 @@ use plan::{FaultKind, PROBES, Roles, When};
 use world::US;
 
 use crate::direct::{Direct, Next};
+use crate::observe::probe;
 
 impl Direct<'_> {
     /// Schedules the faults that come at a time, and notes those that wait for a probe.
@@ -138,7 +139,7 @@ impl Direct<'_> {
         self.note_durable(id, report.changes);
         self.took_effect(kind, 1);
         if in_flight > 0 {
-            self.observer.fire("crash_with_write_in_flight", Some(id));
+            self.observer.fire(const { probe("crash_with_write_in_flight") }, Some(id));
         }
         true
     }

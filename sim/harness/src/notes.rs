@@ -6,36 +6,34 @@ use history::ClientEvent;
 use kv::Request;
 
 use crate::direct::Direct;
+use crate::observe::probe;
 
 impl Direct<'_> {
     /// Fires the probes of a node's event, and keeps track of who leads.
     pub(crate) fn note_node_event(&mut self, id: NodeId, event: &Event<Request>) {
         let probe = match event {
-            Event::Campaign { .. } => "campaign",
-            Event::GrantVote { .. } => "vote_granted",
+            Event::Campaign { .. } => const { probe("campaign") },
+            Event::GrantVote { .. } => const { probe("vote_granted") },
             Event::BecomeLeader { term, entries, .. } => {
                 if self.leader.is_none_or(|(latest, _)| *term >= latest) {
                     self.leader = Some((*term, id));
                 }
                 if entries.len() > 1 {
-                    self.observer.fire("recovering_pools", Some(id));
+                    self.observer.fire(const { probe("recovering_pools") }, Some(id));
                 }
-                "leader_elected"
+                const { probe("leader_elected") }
             }
-            Event::OpenFastPath { .. } => "fast_path_opened",
-            Event::StepDown { .. } => "leader_stepped_down",
-            Event::WitnessRecord { term, accepted: false, .. } => {
-                let _ = term;
-                "record_refused"
-            }
-            Event::AcceptEntries { truncated: true, .. } => "entries_truncated",
-            Event::AdvanceCommit { counted: true, .. } => "commit_advanced",
-            Event::Apply { outcome: Applied::Duplicate, .. } => "duplicate_refused",
+            Event::OpenFastPath { .. } => const { probe("fast_path_opened") },
+            Event::StepDown { .. } => const { probe("leader_stepped_down") },
+            Event::WitnessRecord { accepted: false, .. } => const { probe("record_refused") },
+            Event::AcceptEntries { truncated: true, .. } => const { probe("entries_truncated") },
+            Event::AdvanceCommit { counted: true, .. } => const { probe("commit_advanced") },
+            Event::Apply { outcome: Applied::Duplicate, .. } => const { probe("duplicate_refused") },
             Event::ServeRead { .. } => {
                 if self.leader.is_some_and(|(_, leader)| leader == id) {
-                    "read_served_leader"
+                    const { probe("read_served_leader") }
                 } else {
-                    "read_served_follower"
+                    const { probe("read_served_follower") }
                 }
             }
             _ => return,
@@ -46,11 +44,11 @@ impl Direct<'_> {
     /// Fires the probes of a message that leaves a node.
     pub(crate) fn note_message(&mut self, id: NodeId, message: &Message<Request>) {
         let probe = match message {
-            Message::Peer { body: PeerMessage::AppendRejected { .. }, .. } => "append_rejected",
-            Message::Peer { body: PeerMessage::HandOver { .. }, .. } => "handover_sent",
-            Message::Reply(Reply::Conflict { .. }) => "conflict_answered",
-            Message::Reply(Reply::Recorded { term, current, accepted: false, .. }) if term < current => "late_record",
-            Message::Reply(Reply::Refused { why: Refusal::Acknowledged, .. }) => "duplicate_refused",
+            Message::Peer { body: PeerMessage::AppendRejected { .. }, .. } => const { probe("append_rejected") },
+            Message::Peer { body: PeerMessage::HandOver { .. }, .. } => const { probe("handover_sent") },
+            Message::Reply(Reply::Conflict { .. }) => const { probe("conflict_answered") },
+            Message::Reply(Reply::Recorded { term, current, accepted: false, .. }) if term < current => const { probe("late_record") },
+            Message::Reply(Reply::Refused { why: Refusal::Acknowledged, .. }) => const { probe("duplicate_refused") },
             _ => return,
         };
         self.observer.fire(probe, Some(id));
@@ -75,26 +73,26 @@ impl Direct<'_> {
         match notice {
             Notice::SessionOpen { session } => {
                 self.observer.client(client, ClientEvent::SessionOpen { session });
-                self.observer.fire("session_begun", None);
+                self.observer.fire(const { probe("session_begun") }, None);
             }
             Notice::SessionEnded { .. } => {}
             Notice::Proposed { op, id, request } => self.observer.client(client, ClientEvent::Propose { op, id, request }),
             Notice::Retried { op } => {
                 let read = self.history.get(op).is_read();
-                self.observer.fire(if read { "read_retried" } else { "retry_sent" }, None);
+                self.observer.fire(if read { const { probe("read_retried") } } else { const { probe("retry_sent") } }, None);
             }
             Notice::Fast { op, id, term, config, nodes, response } => {
                 self.observe(client, op, &response);
                 self.observer.client(client, ClientEvent::FastComplete { op, id, term, config, nodes, response });
-                self.observer.fire("fast_round_completed", self.leader.map(|(_, leader)| leader));
+                self.observer.fire(const { probe("fast_round_completed") }, self.leader.map(|(_, leader)| leader));
                 self.operation_ended(client, op);
             }
             Notice::Synced { op, id, synced } => {
                 self.observe(client, op, &synced.response);
                 self.observer.client(client, ClientEvent::SyncedComplete { op, id, synced });
-                self.observer.fire("synced_completed", None);
+                self.observer.fire(const { probe("synced_completed") }, None);
                 if self.history.get(op).fast.is_some() {
-                    self.observer.fire("fast_then_synced", None);
+                    self.observer.fire(const { probe("fast_then_synced") }, None);
                 }
                 self.operation_ended(client, op);
             }

@@ -226,11 +226,13 @@ pub enum Shape {
     },
 }
 
-/// Every kind of fault with what it does, by name: those that a plan schedules, and what the network does by chance.
+/// Every kind of fault with what it does, by name: those that a plan schedules, what the network does by chance, and what crashes
+/// did to a disk.
 pub const FAULTS: &[(&str, &str)] = &[
     ("client_crash", "a client process dies, and comes back with a new session"),
     ("crash", "a node stops, by power loss or process kill, and starts again later"),
     ("crash_all", "all nodes stop at once, and start again later"),
+    ("hole", "a power loss left a hole of zeros where a lost write is followed by one that survived"),
     ("message_duplicated", "the network delivers a message twice, by chance"),
     ("message_late", "the network delivers a message very late, by chance"),
     ("message_lost", "the network loses a message, by chance"),
@@ -247,8 +249,11 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("slow_cpu", "a node executes commands more slowly"),
     ("slow_disk", "a node's disk is slower"),
     ("slow_link", "messages from one set to another take longer"),
+    ("stopped_over_sync_error", "a node stopped itself over a failed sync"),
     ("storm", "the whole network loses, duplicates, reorders and delays more than usual"),
     ("sync_error", "syncs of a node's disk fail"),
+    ("torn_write", "a power loss left a part of the last surviving write"),
+    ("unsynced_bytes_lost", "bytes written and not synced that a power loss took"),
     ("wall_clock_step", "a node's wall clock is stepped"),
 ];
 

@@ -101,7 +101,7 @@ impl<C: Command> RawCurp<C> {
         now: Nanos,
     ) {
         if !self.hear_leader(from, term, now) {
-            return self.send(from, PeerMessage::AppendRejected { prev_index, hint_index: 0, hint_term: 0 }, 0);
+            return self.answer_deposed(from);
         }
         if self.log.term(prev_index) != Some(prev_term) {
             // The last place where this log can agree with one whose entry at `prev_index` is of `prev_term`.
@@ -150,6 +150,12 @@ impl<C: Command> RawCurp<C> {
         }
     }
 
+    /// Tells the leader of an earlier term that there is a later one. It must not echo anything of the question: the message may be very
+    /// late, its sender may lead again, in the present term, and would take the answer for one to a question of this term.
+    fn answer_deposed(&mut self, to: NodeId) {
+        self.send(to, PeerMessage::HeartbeatReply { round: 0 }, 0);
+    }
+
     /// A message that only the leader of `term` sends has come; false if that is over.
     fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
         if term < self.hard_state.term {
@@ -186,9 +192,10 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_heartbeat(&mut self, from: NodeId, term: Term, commit: Index, round: u64, now: Nanos) {
-        if self.hear_leader(from, term, now) {
-            self.commit_to(commit, false);
+        if !self.hear_leader(from, term, now) {
+            return self.answer_deposed(from);
         }
+        self.commit_to(commit, false);
         self.send(from, PeerMessage::HeartbeatReply { round }, 0);
     }
 

@@ -182,6 +182,9 @@ fn leave_time(cluster: &mut Cluster, network: &NetworkParams, disk: &DiskParams,
     let more_ms = needed_us.div_ceil(1000).saturating_sub(cluster.election_timeout_ms_min);
     cluster.election_timeout_ms_min += more_ms;
     cluster.election_timeout_ms_max += more_ms;
+    // Timeouts that all fall into one tick, or closer together than a vote takes, split the vote again and again, for ever.
+    let apart_us = 3 * cluster.tick_us + rounds_us;
+    cluster.election_timeout_ms_max = cluster.election_timeout_ms_max.max(cluster.election_timeout_ms_min + apart_us.div_ceil(1000));
 }
 
 /// A chance that is switched off in a third of the runs.
