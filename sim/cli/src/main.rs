@@ -52,10 +52,6 @@ use clap::Parser;
 use args::{Cli, Command};
 use error::{EXIT_HARNESS, EXIT_USAGE, usage};
 
-/// A run makes and drops some hundred thousand small things: the allocator is a fifth of its time with the system's own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         let _ = error.print();

@@ -45,7 +45,9 @@ fn hashes(file: &Path) -> BTreeMap<u64, String> {
 fn batch(binary: &Path, dir: &Path, jobs: &str) -> BTreeMap<u64, String> {
     let (from, seeds) = (FROM.to_string(), SEEDS.to_string());
     let file = dir.join(format!("batch-{jobs}.jsonl"));
-    let args = ["fuzz", "--from", &from, "--seeds", &seeds, "--jobs", jobs, "--json", file.to_str().expect("UTF-8")];
+    let out = dir.join("findings");
+    let (file_name, out) = (file.to_str().expect("UTF-8"), out.to_str().expect("UTF-8"));
+    let args = ["fuzz", "--from", &from, "--seeds", &seeds, "--jobs", jobs, "--json", file_name, "--out", out];
     let output = sim(binary, dir, &args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     hashes(&file)
@@ -96,9 +98,10 @@ fn a_planted_nondeterminism_is_found_and_named() {
     let dir = scratch("determinism-disturbed");
     let run = |disturb: bool| {
         let mut command = Command::new(debug());
-        command.args(["fuzz", "standard", "--from", "3", "--seeds", "1", "--mutant", "volatile-witness"]).current_dir(&dir);
+        let out = dir.join("findings");
+        command.args(["fuzz", "standard", "--from", "3", "--seeds", "1", "--mutant", "volatile-witness", "--out"]).arg(out);
         if disturb {
-            // Delays one message by the process's id: no two processes make the same run.
+            // Delays messages by the process's id: no two processes make the same run.
             command.env("SIM_DISTURB", "1");
         }
         command.output().expect("the binary runs")

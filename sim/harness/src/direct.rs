@@ -69,7 +69,7 @@ pub(crate) struct Direct<'p> {
     pub(crate) leader: Option<(u64, NodeId)>,
     /// Nodes that could not start, and why.
     pub(crate) refusals: Vec<(NodeId, u64, String)>,
-    /// Messages sent, and the planted disturbance of the thousandth.
+    /// Messages sent, and the planted disturbance from the thousandth on.
     sent: u64,
     pub(crate) disturb: u64,
     config: curp::Config,
@@ -383,7 +383,7 @@ impl<'p> Direct<'p> {
     fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
         let fate = self.network.send(self.now, endpoint(from), endpoint(to));
         self.sent += 1;
-        let disturbance = if self.sent == 1_000 { self.disturb } else { 0 };
+        let disturbance = if self.sent >= 1_000 { self.disturb } else { 0 };
         let Some((last, others)) = fate.arrivals().split_last() else { return };
         for at in others {
             self.queue.push(at + disturbance, Next::Deliver { from, to, message: message.clone() });

@@ -164,7 +164,8 @@ pub struct RunOptions {
     pub log: String,
     /// Whether to judge at all: `false` is for the benchmark of the bare run.
     pub judge: bool,
-    /// A nondeterminism, planted to test that it is found: the thousandth message arrives so many nanoseconds later.
+    /// A nondeterminism, planted to test that it is found: from the thousandth message on, each arrives so many
+    /// nanoseconds later.
     pub disturb: u64,
 }
 

@@ -65,17 +65,3 @@ fn the_hash_is_stable() {
 }
 
 const STABLE: u64 = 810_257_823_260_893_313;
-
-/// Prints the cost: `cargo test --release -p history -- --nocapture cost`. No assertion: a machine may be busy.
-#[test]
-fn cost_of_the_hash() {
-    let all: Vec<Stamped> = stamped().into_iter().filter(|e| !matches!(name(&e.event), "BecomeLeader" | "AcceptEntries")).collect();
-    let begun = std::time::Instant::now();
-    let mut hash = TraceHash::new();
-    let rounds = 200;
-    for _ in 0..rounds {
-        all.iter().for_each(|event| hash.update(event));
-    }
-    let per_event = begun.elapsed() / (rounds * all.len() as u32);
-    println!("{per_event:?} an event ({} kinds, hash {:x})", all.len(), hash.finish());
-}

@@ -2,7 +2,6 @@
 //! book by emitting an event of its own.
 
 mod cluster;
-mod cost;
 mod fast;
 mod legal;
 mod promises;
