@@ -50,6 +50,7 @@ mutants! {
     RecoverNoDedup = "recover-no-dedup", "XL", "recovery skips what is in the log, but not what the sessions have applied";
     FastReturnsRevision = "fast-returns-revision", "RL", "a speculative revision is handed out as final";
     ReadIndexIsCommit = "read-index-is-commit", "L", "the read index is the commit index, so a fast-completed write is missed";
+    ReadIndexUncommitted = "read-index-uncommitted", "L", "the read index is given out before it is committed: another entry may take its place";
     RetryNewId = "retry-new-id", "XL", "the client retries under a new ProposeId";
     VoteNotPersisted = "vote-not-persisted", "E", "term and vote are kept in memory only";
     OwnVoteNotPersisted = "own-vote-not-persisted", "E", "a candidate's own term and vote are not persisted";

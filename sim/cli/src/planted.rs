@@ -109,6 +109,7 @@ fn seeds(mutant: Mutant, from: u64, budget: u64) -> anyhow::Result<Vec<Item>> {
 const HINTS: &[(&str, &[&str])] = &[
     ("super-quorum-even", &["even"]),
     ("read-index-is-commit", &["reads"]),
+    ("read-index-uncommitted", &["reads"]),
     ("read-local-leader", &["reads"]),
     ("read-before-noop", &["reads"]),
 ];

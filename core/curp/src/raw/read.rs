@@ -1,5 +1,6 @@
 //! Linearizable reads by read index (Raft dissertation §6.4), with one addition: a write that completed on the fast path is in
-//! the leader's log, but perhaps not committed, so the commit index alone would miss it.
+//! the leader's log, but perhaps not committed, so the commit index alone would miss it. And what is not committed has no final
+//! place: under another leader a no-op may take it, so the index is given out only once it is committed.
 
 use std::sync::Arc;
 
@@ -50,12 +51,13 @@ impl<C: Command> RawCurp<C> {
         self.confirm_reads();
     }
 
-    /// Grants the reads whose round has reached a quorum.
+    /// Grants the reads whose round has reached a quorum and whose index is committed.
     pub(super) fn confirm_reads(&mut self) {
-        let quorum = self.quorum();
+        let (quorum, commit) = (self.quorum(), self.hard_state.commit);
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = &leader.progress;
-        let confirmed = |read: &PendingRead| 1 + progress.iter().filter(|(_, p)| p.round >= read.round).count() >= quorum;
+        let led = |read: &PendingRead| 1 + progress.iter().filter(|(_, p)| p.round >= read.round).count() >= quorum;
+        let confirmed = |read: &PendingRead| led(read) && (read.index <= commit || mutants::on(Mutant::ReadIndexUncommitted));
         let (granted, waiting) = std::mem::take(&mut leader.reads).into_iter().partition::<Vec<_>, _>(confirmed);
         leader.reads = waiting;
         for read in granted {

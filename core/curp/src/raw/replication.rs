@@ -230,6 +230,7 @@ impl<C: Command> RawCurp<C> {
         let of_this_term = self.log.term(held) == Some(self.hard_state.term) || mutants::on(Mutant::CommitOldTerm);
         if held > self.hard_state.commit && of_this_term {
             self.commit_to(held, true);
+            self.confirm_reads();
             // Followers' witnesses are busy until they apply: tell them now.
             for peer in self.peers().collect::<Vec<_>>() {
                 self.replicate(peer, true);
