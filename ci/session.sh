@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 show() {
   printf '$ cargo sim %s\n' "$*" | sed "s#$work/##g"
   { cargo sim "$@" 2>&1 || true; } |
-    grep -vE '^ *(Time|Judged|Probes|Injected|Again|Files|Vacuous) |^[0-9,]+ runs: |^ {13}|^$' |
+    grep -vE '^ *(Time|Judged|Probes|Injected|Again|Files|Vacuous) |^[0-9,]+ runs: |runs so far|^ {13}|^$' |
     sed -E "s#$work/##g; s/ in [0-9.]+ (s|ms|min)( on .*)?\$//; s/[[:space:]]+\$//" |
     head -n "${lines:-40}"
   printf '\n'
@@ -20,11 +20,11 @@ show() {
 
 {
   printf '```console\n'
-  lines=6 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
-  lines=24 show fuzz recovery --mutant leader-skips-own-pool --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
-  lines=12 show shrink 1 --scenario recovery --mutant leader-skips-own-pool --out "$work/small.toml"
-  lines=3 show repro "$work/small.toml" --mutant leader-skips-own-pool
-  lines=3 show repro "$work/small.toml"
+  lines=5 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
+  lines=15 show fuzz reads --mutant read-local-leader --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
+  lines=11 show shrink 6 --scenario reads --mutant read-local-leader --out "$work/small.toml"
+  lines=1 show repro "$work/small.toml" --mutant read-local-leader
+  lines=2 show repro "$work/small.toml"
   printf '```\n'
 } > "$work/session"
 

@@ -153,12 +153,12 @@ fn linearizable(direct: &Direct<'_>, log: Option<&[history::AppliedCommand]>, op
         None => (check::judge(history, log, check::Level::All, budget), None),
     };
     verdicts.judged("linearizability", history.len() as u64);
-    let mut find = |rule: &str, verdict, message, details| {
+    let mut find = |rule: &str, verdict, t: u64, message, details| {
         verdicts.findings.push(Finding {
             check: "linearizability".to_owned(),
             rule: rule.to_owned(),
             verdict,
-            t: direct.now,
+            t,
             event: None,
             node: None,
             message,
@@ -167,19 +167,27 @@ fn linearizable(direct: &Direct<'_>, log: Option<&[history::AppliedCommand]>, op
         });
     };
     if let Some(disagreement) = disagreement {
-        find("the levels agree", Verdict::Violation, disagreement, Vec::new());
+        find("the levels agree", Verdict::Violation, direct.now, disagreement, Vec::new());
     }
     match judgement {
-        Err(error) => find("the history is well-formed", Verdict::Violation, error.to_string(), Vec::new()),
+        Err(error) => find("the history is well-formed", Verdict::Violation, direct.now, error.to_string(), Vec::new()),
         Ok(judgement) => match judgement.verdict {
             check::Verdict::Ok => {}
-            check::Verdict::Unknown => find("decided within the budget", Verdict::Unknown, judgement.message, Vec::new()),
+            check::Verdict::Unknown => find("decided within the budget", Verdict::Unknown, direct.now, judgement.message, Vec::new()),
             check::Verdict::Illegal => {
                 let details = explanation(&judgement, history);
-                find(rule(&judgement), Verdict::Violation, judgement.message, details);
+                let t = contradicted(&judgement, history).unwrap_or(direct.now);
+                find(rule(&judgement), Verdict::Violation, t, judgement.message, details);
             }
         },
     }
+}
+
+/// When the contradiction was complete: the last answer among the operations that contradict each other. What went wrong, went wrong
+/// before that, not at the end of the run.
+fn contradicted(judgement: &Judgement, history: &[history::Operation]) -> Option<u64> {
+    let core = judgement.explanation.as_ref().map_or(&judgement.operations, |why| &why.operations);
+    history.iter().filter(|op| core.contains(&op.id)).filter_map(history::Operation::first_response_at).max()
 }
 
 fn rule(judgement: &Judgement) -> &'static str {
