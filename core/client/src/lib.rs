@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use curp::{
     ClientAddress, ClientId, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId, Proposal, ProposeId, ReadId, Refusal, Reply,
-    Synced, Term,
+    Synced, Term, splitmix64,
 };
 use kv::{Request, Response};
 use mutants::Mutant;
@@ -439,12 +439,4 @@ impl Client {
     fn read_id(&self, number: u64) -> ReadId {
         (self.address, number)
     }
-}
-
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): spreads a counter over 64 bits.
-fn splitmix64(mut z: u64) -> u64 {
-    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

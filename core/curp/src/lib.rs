@@ -9,6 +9,7 @@
 
 mod board;
 mod command;
+mod draw;
 mod event;
 mod log;
 mod message;
@@ -20,6 +21,7 @@ mod sessions;
 mod types;
 
 pub use command::*;
+pub use draw::splitmix64;
 pub use event::*;
 pub use message::*;
 pub use queue::TaskId;

@@ -3,6 +3,9 @@
 
 use crate::{Draws, ExecutionParams, Stream, US};
 
+/// The most that a slow-processor fault makes of one command's time: a second.
+const SLOW_US_MAX: u64 = 1_000_000;
+
 /// One node's processor.
 #[derive(Clone, Debug)]
 pub struct Cpu {
@@ -20,14 +23,15 @@ impl Cpu {
         Cpu { params: params.clone(), stream: draws.stream("cpu"), node: u64::from(node), executed: 0, slow: Vec::new(), slowed: 0 }
     }
 
-    /// Nanoseconds that the next command takes to execute; longer by the factor of every slow-processor fault that is active.
+    /// Nanoseconds that the next command takes to execute; longer by the greatest factor of the slow-processor faults that are active.
     pub fn execution_time(&mut self) -> u64 {
         let draw = self.stream.draw(self.node, self.executed);
         self.executed += 1;
         let mut us = draw.log_range(self.params.delay_us_min..=self.params.delay_us_max);
-        if !self.slow.is_empty() {
+        if let Some(factor) = self.slow.iter().map(|&(_, factor)| factor).max() {
             self.slowed += 1;
-            us = self.slow.iter().fold(us, |us, &(_, factor)| us.saturating_mul(u64::from(factor)));
+            // A slow processor is slow, not stuck: what began under the fault ends soon after it, or the heal would not heal.
+            us = us.max(us.saturating_mul(u64::from(factor)).min(SLOW_US_MAX));
         }
         // Nanoseconds below the microsecond keep two commands from finishing at the same instant.
         us * US + (draw.0 & 0x1ff)

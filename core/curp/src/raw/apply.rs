@@ -1,7 +1,8 @@
 //! From commit to apply: the queue, early execution on a leader, and the opening of the fast path.
 
-use super::{RawCurp, Role, splitmix64};
+use super::{RawCurp, Role};
 use crate::board::Early;
+use crate::draw::splitmix64;
 use crate::queue::{Stage, TaskId};
 use crate::sessions::Known;
 use crate::{Applied, Command, CommandExecutor, Entry, Event, Payload, ProposeId, Reply, RoleChange};

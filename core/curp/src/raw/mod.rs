@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::board::Board;
+use crate::draw::splitmix64;
 use crate::log::Log;
 use crate::pool::SpecPool;
 use crate::queue::{Queue, TaskId};
@@ -434,12 +435,4 @@ impl<C: Command> RawCurp<C> {
         self.draws += 1;
         self.election_due = now + min + splitmix64(self.entropy.wrapping_add(self.draws)) % (max - min + 1);
     }
-}
-
-/// SplitMix64's finalizer (Steele, Lea, Flood 2014): spreads a counter over 64 bits.
-fn splitmix64(mut z: u64) -> u64 {
-    z = z.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
