@@ -14,6 +14,7 @@
 //! its errors; only its types are used). Not built yet: levels L1 and L2 of the stack.
 
 pub mod certificate;
+pub mod conflict;
 pub mod explain;
 mod judge;
 pub mod model;

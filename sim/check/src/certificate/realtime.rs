@@ -13,6 +13,7 @@ use kv::{Bytes, Request};
 
 use super::place::Places;
 use super::{Certificate, Statement, named};
+use crate::conflict::accesses;
 use crate::replay::is_unbounded;
 use crate::words::span;
 
@@ -134,26 +135,4 @@ fn pass(
             }
         }
     });
-}
-
-/// Calls `f` with each range of keys the request may touch, and whether it may write there: the conflict rule, from the request's
-/// words alone.
-fn accesses<'a>(request: &'a Request, f: &mut impl FnMut(&'a Bytes, Option<&'a Bytes>, bool)) {
-    match request {
-        Request::Put(put) => f(&put.key, None, true),
-        Request::Range(range) => f(&range.key, range.range_end.as_ref(), false),
-        Request::DeleteRange(delete) => f(&delete.key, delete.range_end.as_ref(), true),
-        Request::Txn(txn) => {
-            txn.compare.iter().for_each(|compare| f(&compare.key, None, false));
-            // Not a recursion: a txn in a txn is not allowed, and a generic closure would not come to an end.
-            for request in txn.success.iter().chain(&txn.failure) {
-                match request {
-                    Request::Put(put) => f(&put.key, None, true),
-                    Request::Range(range) => f(&range.key, range.range_end.as_ref(), false),
-                    Request::DeleteRange(delete) => f(&delete.key, delete.range_end.as_ref(), true),
-                    Request::Txn(_) => {}
-                }
-            }
-        }
-    }
 }

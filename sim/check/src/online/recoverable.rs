@@ -12,7 +12,8 @@
 
 use std::sync::Arc;
 
-use curp::{ConflictCheck, Event as NodeEvent, Index, Payload, ProposeId, Term};
+use crate::conflict::conflict;
+use curp::{Event as NodeEvent, Index, Payload, ProposeId, Term};
 use history::{ClientEvent, Event, Stamped};
 use kv::Request;
 
@@ -69,7 +70,7 @@ impl Outstanding {
         match &entry.payload {
             // Commands in conflict, unless the session table makes them nothing (a duplicate, say).
             Payload::Command(p) if p.id.client == self.id.client && p.first_incomplete > self.id.seq => takes_effect(log, entry.index),
-            Payload::Command(p) => p.command.conflicts(&self.request) && takes_effect(log, entry.index),
+            Payload::Command(p) => conflict(&p.command, &self.request) && takes_effect(log, entry.index),
             Payload::SessionEnd { client } => *client == self.id.client,
             _ => false,
         }
@@ -161,7 +162,7 @@ impl Recoverable {
             }
             // Rare: the log is put together only on suspicion.
             let suspect = match &committed.entry.payload {
-                Payload::Command(p) => p.command.conflicts(&command.request),
+                Payload::Command(p) => conflict(&p.command, &command.request),
                 Payload::SessionEnd { client } => *client == command.id.client,
                 _ => false,
             };

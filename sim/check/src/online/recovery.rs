@@ -5,7 +5,8 @@
 //! with each vote whole; a leader recovers what `recover(n)` pools of exactly a quorum hold, and opens only after applying that.
 //! What could have happened is in `recoverable`.
 
-use curp::{Applied, ConflictCheck, Event as NodeEvent, NodeId, Payload, ProposeId, Term};
+use crate::conflict::conflict;
+use curp::{Applied, Event as NodeEvent, NodeId, Payload, ProposeId, Term};
 use history::{ClientEvent, Event, Stamped};
 use kv::{KeyValue, Response};
 use std::collections::BTreeMap;
@@ -234,7 +235,7 @@ fn may_drop(g: &Ghost, slot: Slot, id: ProposeId) -> bool {
 }
 
 fn pool_commutes(g: &Ghost, slot: Slot, new: &Proposal, at: At, r: &mut Report) {
-    let rival = g.nodes[slot].pool.iter().find(|p| p.id != new.id && p.command.conflicts(&new.command));
+    let rival = g.nodes[slot].pool.iter().find(|p| p.id != new.id && conflict(&p.command, &new.command));
     r.expect(CHECK, POOL_COMMUTES, at, rival.is_none(), || {
         let rival = rival.expect("judged above");
         let message = format!(
@@ -265,7 +266,8 @@ fn exact_quorum(g: &Ghost, slot: Slot, term: Term, voters: &[NodeId], at: At, r:
 }
 
 fn recovered_commute(g: &Ghost, slot: Slot, term: Term, recovered: &[&Proposal], at: At, r: &mut Report) {
-    let pair = recovered.iter().enumerate().find_map(|(i, a)| Some((*a, recovered[..i].iter().find(|b| a.command.conflicts(&b.command))?)));
+    let pair =
+        recovered.iter().enumerate().find_map(|(i, a)| Some((*a, recovered[..i].iter().find(|b| conflict(&a.command, &b.command))?)));
     r.expect(CHECK, RECOVERED_COMMUTE, at, pair.is_none(), || {
         let (a, b) = pair.expect("judged above");
         let message = format!(
