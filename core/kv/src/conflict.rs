@@ -2,6 +2,7 @@
 //! alone, never of state, since witnesses lag (PROTOCOL.md, Terms).
 
 use curp::{Command, ConflictCheck};
+use mutants::Mutant;
 
 use crate::history::is_unbounded;
 use crate::{Bytes, Request, Response};
@@ -36,6 +37,9 @@ fn any_access<'a>(request: &'a Request, f: &mut dyn FnMut(Keys<'a>, bool) -> boo
 
 impl ConflictCheck for Request {
     fn conflicts(&self, other: &Self) -> bool {
+        if mutants::on(Mutant::ConflictMissesRangeEnd) {
+            return any_access(self, &mut |a, a_writes| any_access(other, &mut |b, b_writes| (a_writes || b_writes) && a.0 == b.0));
+        }
         any_access(self, &mut |a, a_writes| any_access(other, &mut |b, b_writes| (a_writes || b_writes) && overlap(a, b)))
     }
 }

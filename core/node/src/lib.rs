@@ -22,6 +22,7 @@ use curp::{
     Request as Ask, Synced, TaskId,
 };
 use kv::{Request, Response, Store};
+use mutants::Mutant;
 use storage::{Corruption, FileOp, Lsn, Wal};
 
 /// Writes in flight at a time; further records wait in memory and go out as one batch (group commit).
@@ -160,6 +161,7 @@ impl Node {
             Input::Message { from: Address::Client(from), message: Message::Request(request) } => self.request(from, request, now, out),
             Input::Message { .. } => tracing::warn!("a message that nobody sends to a node"),
             Input::DiskDone(token) => self.disk_done(token),
+            Input::DiskFailed(token) if mutants::on(Mutant::FsyncErrorRetried) => self.disk_done(token),
             Input::DiskFailed(token) => {
                 self.failed = true;
                 out.fatal = Some(format!("write {token} could not be synced; what the disk holds of it is unknown"));

@@ -89,6 +89,9 @@ impl<C: Command> RawCurp<C> {
         let after = self.log.written(index).max(self.pool.get(id).map_or(0, |h| h.written));
         card.early = Early::Done { response: response.clone(), after };
         let waiters = card.waiters.clone();
+        if mutants::on(Mutant::PoolDropAtExecute) {
+            self.drop_from_pool(id);
+        }
         let (term, config) = (self.hard_state.term, self.membership.version);
         self.out.events.push(Event::Execute { term, id, index, response: response.clone() });
         for client in waiters {

@@ -16,6 +16,9 @@ impl<C: Command> RawCurp<C> {
         }
         tracing::debug!(term = self.hard_state.term, "election timeout: asking for pre-votes");
         self.leader = None;
+        if mutants::on(Mutant::VoteResetSameTerm) {
+            self.hard_state.vote = None;
+        }
         self.role = Role::PreCandidate(vec![self.id]);
         self.reset_election_timer(now);
         if self.quorum() == 1 {
