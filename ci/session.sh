@@ -20,9 +20,9 @@ show() {
 
 {
   printf '```console\n'
-  lines=5 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
-  lines=15 show fuzz reads --mutant read-local-leader --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
-  lines=11 show shrink 6 --scenario reads --mutant read-local-leader --out "$work/small.toml"
+  lines=4 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
+  lines=12 show fuzz reads --mutant read-local-leader --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
+  lines=9 show shrink 6 --scenario reads --mutant read-local-leader --out "$work/small.toml"
   lines=1 show repro "$work/small.toml" --mutant read-local-leader
   lines=2 show repro "$work/small.toml"
   printf '```\n'

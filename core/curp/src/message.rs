@@ -76,6 +76,11 @@ pub enum PeerMessage<C: Command> {
         /// The follower's term there.
         hint_term: Term,
     },
+    /// The commit index rose. Not answered; should it be lost, a heartbeat says the same.
+    Commit {
+        /// Commit index, as far as the receiver is known to have the entries.
+        commit: Index,
+    },
     /// Leadership alone.
     Heartbeat {
         /// Commit index, as far as the receiver is known to have the entries.

@@ -98,6 +98,7 @@ impl<'p> Direct<'p> {
             clock: Clock::new(draws, id, &clocks(id)),
             cpu: Cpu::new(draws, id, &plan.execution),
             tick_at: None,
+            tick_due: 0,
             tick_phase: draws.draw("tick", u64::from(id), 0).below(c.tick_us.max(1) * US),
             refused: false,
             executing: VecDeque::new(),
@@ -309,13 +310,19 @@ impl<'p> Direct<'p> {
         let (now, tick) = (self.now, self.plan.cluster.tick_us.max(1) * US);
         let process = &mut self.processes[id as usize - 1];
         let Some(node) = &process.node else { return };
-        let wait = node.next_due().saturating_sub(process.clock.mono(now));
+        let due_local = node.next_due();
+        if process.tick_at.is_some() && due_local >= process.tick_due {
+            // The tick that is scheduled comes first, and schedules the next.
+            return;
+        }
+        let wait = due_local.saturating_sub(process.clock.mono(now));
         let due = (now + process.clock.real_after(now, wait)).max(now + 1);
         let at = (due + tick - process.tick_phase).div_ceil(tick) * tick - tick + process.tick_phase;
         if process.tick_at.is_none_or(|scheduled| at < scheduled) {
             process.tick_at = Some(at);
             self.queue.push(at, Next::NodeTick { node: id });
         }
+        process.tick_due = due_local;
     }
 
     /// The write has ended: what it synced is durable, and so may leave what waited for it.
@@ -332,9 +339,7 @@ impl<'p> Direct<'p> {
                     let process = self.process(id);
                     process.durable = process.durable.max(token);
                     let durable = process.durable;
-                    let (free, held) = std::mem::take(&mut process.held).into_iter().partition(|h| h.outgoing.after <= durable);
-                    process.held = held;
-                    let free: Vec<Held> = free;
+                    let free: Vec<Held> = process.held.extract_if(.., |h| h.outgoing.after <= durable).collect();
                     for held in free {
                         self.send_from_node(id, held.outgoing, held.promise);
                     }

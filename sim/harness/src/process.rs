@@ -36,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) cpu: Cpu,
     /// The tick that counts; others scheduled are void.
     pub(crate) tick_at: Option<u64>,
+    /// What it is for: the reading of the node's clock at which it is due.
+    pub(crate) tick_due: u64,
     /// Phase of its ticks within the tick interval.
     pub(crate) tick_phase: u64,
     /// It must not start from what its disk holds.

@@ -249,6 +249,7 @@ impl<C: Command> RawCurp<C> {
             M::AppendRejected { prev_index, hint_index, hint_term } if current => {
                 self.on_append_rejected(from, prev_index, hint_index, hint_term);
             }
+            M::Commit { commit } => self.on_commit(from, term, commit, now),
             M::Heartbeat { commit, round } => self.on_heartbeat(from, term, commit, round, now),
             M::HeartbeatReply { round } if current => self.on_heartbeat_reply(from, round),
             M::ReadIndex { read, command } => self.on_read_index(from, read, &command, now),

@@ -17,6 +17,8 @@ pub(super) struct Progress {
     probing: bool,
     /// Probing, and waiting for that answer.
     paused: bool,
+    /// Commit index that the follower was told since it had the entries.
+    told: Index,
     /// The last heartbeat round answered.
     pub(super) round: u64,
     /// Heard of since the last look.
@@ -25,7 +27,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(next: Index) -> Self {
-        Progress { matched: 0, next, probing: true, paused: false, round: 0, heard: false }
+        Progress { matched: 0, next, probing: true, paused: false, told: 0, round: 0, heard: false }
     }
 }
 
@@ -176,6 +178,7 @@ impl<C: Command> RawCurp<C> {
         progress.next = progress.next.max(index.min(last) + 1);
         progress.probing = false;
         self.maybe_commit();
+        self.tell_commit();
         self.replicate(from, false);
     }
 
@@ -231,11 +234,32 @@ impl<C: Command> RawCurp<C> {
         if held > self.hard_state.commit && of_this_term {
             self.commit_to(held, true);
             self.confirm_reads();
-            // Followers' witnesses are busy until they apply: tell them now.
-            for peer in self.peers().collect::<Vec<_>>() {
-                self.replicate(peer, true);
+            self.tell_commit();
+        }
+    }
+
+    /// Tells followers how far the entries they have are committed: their witnesses are busy until they apply.
+    fn tell_commit(&mut self) {
+        let commit = self.hard_state.commit;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let mut news = Vec::new();
+        for (peer, progress) in &mut leader.progress {
+            let known = commit.min(progress.matched);
+            if known > progress.told {
+                progress.told = known;
+                news.push((*peer, known));
             }
         }
+        for (peer, commit) in news {
+            self.send(peer, PeerMessage::Commit { commit }, 0);
+        }
+    }
+
+    pub(super) fn on_commit(&mut self, from: NodeId, term: Term, commit: Index, now: Nanos) {
+        if !self.hear_leader(from, term, now) {
+            return self.answer_deposed(from);
+        }
+        self.commit_to(commit, false);
     }
 
     /// Raises the commit index; it never falls.
