@@ -440,3 +440,85 @@ impl Client {
         (self.address, number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    fn membership() -> Membership {
+        Membership { version: ConfigVersion::default(), voters: vec![1, 2, 3, 4, 5] }
+    }
+
+    /// When `busy` is ready.
+    const START: Nanos = 30 * MS;
+
+    /// A client with an open session, a leader and one put under way, at time `START`.
+    fn busy() -> (Client, Output) {
+        let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_600 * MS };
+        let (mut client, mut out) = (Client::new(1, 0, config, membership(), 7), Output::default());
+        let put = Request::Put(kv::PutRequest { key: "k".into(), value: "v".into(), prev_kv: false });
+        client.handle(0, Input::Invoke { op: 1, request: put }, &mut out);
+        client.handle(0, leads(4, Some(1)), &mut out);
+        client.handle(START, Input::Tick, &mut out);
+        let nonce = out.messages.iter().find_map(|(_, message)| match message {
+            Message::Request(curp::Request::BeginSession { nonce }) => Some(*nonce),
+            _ => None,
+        });
+        let begun = Reply::SessionBegun { nonce: nonce.expect("a write begins a session"), client: 3 };
+        client.handle(START, Input::Message { from: 1, reply: begun }, &mut out);
+        (client, out)
+    }
+
+    fn leads(term: Term, leader: Option<NodeId>) -> Input {
+        let reply = Reply::Cluster { leadership: Leadership { term, leader }, membership: membership() };
+        Input::Message { from: leader.unwrap_or(5), reply }
+    }
+
+    #[test]
+    fn a_round_goes_to_the_leader_and_every_other_voter() {
+        let (_, out) = busy();
+        let proposes: Vec<_> = out.messages.iter().filter(|(_, m)| matches!(m, Message::Request(curp::Request::Propose { .. }))).collect();
+        let records: Vec<_> =
+            out.messages.iter().filter(|(_, m)| matches!(m, Message::Request(curp::Request::Record { term: 4, .. }))).collect();
+        assert_eq!(proposes.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [1]);
+        assert_eq!(records.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    }
+
+    /// Found by the harness: each piece of news about the leader led to a new round, each round's refusals to more news.
+    #[test]
+    fn nodes_that_disagree_about_the_leader_cause_no_flood() {
+        let (mut client, mut out) = busy();
+        out.messages.clear();
+        for i in 0..200 {
+            let now = START + i * MS / 10;
+            client.handle(now, if i % 2 == 0 { leads(5, None) } else { leads(4, Some(1)) }, &mut out);
+            let refused = Reply::Recorded {
+                id: ProposeId { client: 3, seq: 1 },
+                term: 4,
+                config: ConfigVersion::default(),
+                accepted: false,
+                current: 5,
+            };
+            client.handle(now, Input::Message { from: 2, reply: refused }, &mut out);
+        }
+        assert!(out.messages.len() <= 10, "{} messages in 20 ms, with a retry due after 100", out.messages.len());
+    }
+
+    #[test]
+    fn a_fast_round_wants_accepts_of_the_leader_s_term() {
+        let (mut client, mut out) = busy();
+        let (id, config) = (ProposeId { client: 3, seq: 1 }, ConfigVersion::default());
+        let recorded = |term| Reply::Recorded { id, term, config, accepted: true, current: term };
+        let executed = Reply::Executed { id, term: 4, config, response: Response::Put { prev_kv: None } };
+        client.handle(START, Input::Message { from: 1, reply: executed }, &mut out);
+        for (from, term) in [(2, 4), (3, 4), (3, 4), (4, 3)] {
+            client.handle(START, Input::Message { from, reply: recorded(term) }, &mut out);
+        }
+        let fast = |out: &Output| out.notices.iter().any(|n| matches!(n, Notice::Fast { .. }));
+        assert!(!fast(&out), "the leader and two of its term are not four");
+        client.handle(START, Input::Message { from: 5, reply: recorded(4) }, &mut out);
+        assert!(fast(&out));
+    }
+}
