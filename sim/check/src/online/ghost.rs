@@ -373,10 +373,14 @@ impl Ghost {
             if let Some(guess) = guess {
                 guess.known_from = guess.known_from.min(entry.index);
             }
+            // What stands before the first entry that is known is a guess, and nothing to compare with.
+            let guessed = guess.is_some_and(|guess| entry.index > 1 && entry.index == guess.known_from);
             log.truncate(entry.index as usize - 1);
             let prev = log.last().map_or(0, |e| e.term);
             log.push(Arc::clone(entry));
-            self.register(slot, entry, prev, i);
+            if !guessed {
+                self.register(slot, entry, prev, i);
+            }
         }
     }
 

@@ -194,6 +194,25 @@ fn a_killed_process_finds_in_the_page_cache_a_cut_that_was_not_durable() {
     c.legal();
 }
 
+/// Found on a correct run (recovery 9065243): the entry in the page cache has the index of the one on the disk, and another term.
+#[test]
+fn a_killed_process_goes_on_from_a_replaced_entry_that_was_not_durable() {
+    let mut c = Cluster::ready(3);
+    let p = c.propose(1, &put("a", "1"));
+    c.append(1, Payload::Command(p), false);
+    c.elect(2, 2, &[3]);
+    let noop = Arc::clone(&c.nodes[&2].log[2]);
+    c.update_term(1, 2);
+    c.node(1, NodeEvent::AcceptEntries { term: 2, from: 2, truncated: true, entries: vec![noop] });
+    c.world(1, WorldEvent::Crash { power: false, in_flight: 1, lost_bytes: 0 });
+    c.node(1, NodeEvent::Restart { term: 2, vote: None, last_index: 3, pool: Vec::new() });
+    let p = c.propose(3, &put("b", "1"));
+    c.append(2, Payload::Command(p), false);
+    let next = Arc::clone(&c.nodes[&2].log[3]);
+    c.node(1, NodeEvent::AcceptEntries { term: 2, from: 2, truncated: false, entries: vec![next] });
+    c.legal();
+}
+
 #[test]
 fn a_late_vote_makes_a_leader_of_an_old_term_after_a_later_one_committed() {
     let mut c = Cluster::ready(5);
