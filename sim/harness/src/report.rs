@@ -2,7 +2,6 @@
 
 use history::{Operation, Stamped, TraceHeader};
 use mutants::Mutant;
-use plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -174,6 +173,3 @@ impl Default for RunOptions {
         RunOptions { mutant: None, each_level_alone: false, record: false, log: "debug".to_owned(), judge: true, disturb: 0 }
     }
 }
-
-/// Runs a plan: report, and artifacts if asked for.
-pub type RunFn = fn(&Plan, &RunOptions) -> (RunReport, Option<Artifacts>);
