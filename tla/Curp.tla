@@ -1,10 +1,12 @@
 -------------------------------- MODULE Curp --------------------------------
 (* CURP's fast path on a Raft backend, as PROTOCOL.md has it.                *)
 (*                                                                           *)
-(* One action is one atomic handler of one node (or one step of a client);   *)
-(* the names are those of the events that the implementation traces.  All    *)
-(* that a handler writes is durable when the handler ends, unless a rule     *)
-(* that says so is switched off.                                             *)
+(* One action is one step of one node or of a client.  Here an election is   *)
+(* one step, an index is applied by the step that commits it, and all that a *)
+(* step writes is durable when it ends, unless a rule that says so is        *)
+(* switched off.  CurpAsync.tla takes these steps apart: one action is one   *)
+(* atomic handler there, disks and messages are slow, and the names are      *)
+(* those of the events that the implementation traces.                       *)
 (*                                                                           *)
 (* Invariants, at the end: election safety, log matching, state machine      *)
 (* safety, leader completeness; every completed command is in the log of     *)
@@ -25,14 +27,13 @@ CONSTANTS
   Node, Cmd, Client, Read,  \* model values; a command is one ProposeId
   Nil,
   Voters0,                  \* the first configuration's voters
-  KeyOf, ReadKey,           \* same key <=> conflict
+  Conflict(_, _),           \* whether two different commands conflict
+  Sees(_, _),               \* whether a read observes what a command changes
   OpOf,                     \* the operation a command asks for (differs from
                             \* the command only where a retry takes a new id)
   ClientOf, SeqNo,          \* the two halves of a ProposeId
   MaxTerm, MaxCrash,        \* bounds
   MaxConfig,                \* bound on configuration entries in one log
-  Fine,                     \* TRUE: every action apart.  FALSE: Elect, Reboot
-                            \* and apply-with-commit are single steps
   Sessions, Snapshots,      \* features
   Bugs                      \* rules switched off
 
@@ -48,7 +49,8 @@ BugNames == {
   "vote-uptodate-and", "commit-old-term", "append-truncates-always",
   "commit-moves-back", "stale-append-reply", "deposed-leader-appends",
   "ack-before-fsync", "read-local-leader", "read-before-noop",
-  "read-index-is-commit", "read-index-uncommitted", "read-not-applied" }
+  "read-index-is-commit", "read-index-uncommitted", "read-not-applied",
+  "own-vote-not-persisted", "witness-ack-before-sync", "apply-before-persist" }
 ASSUME Bugs \subseteq BugNames /\ Voters0 \subseteq Node
 Bug(b) == b \in Bugs
 
@@ -92,7 +94,7 @@ Quorums(V)  == {q \in SUBSET V : Cardinality(q) = Quorum(Cardinality(V))}
 
 (* ------------------- logs, sessions, results: functions of a log --------- *)
 Entry(t, k, v)  == [t |-> t, k |-> k, v |-> v, cfg |-> {}, fi |-> 0]
-Conf(a, b)      == a # b /\ KeyOf[a] = KeyOf[b]
+Conf(a, b)      == a # b /\ Conflict(a, b)
 Prefix(s, i)    == SubSeq(s, 1, i)
 LastT(s)        == IF s = <<>> THEN 0 ELSE s[Len(s)].t
 IsCmd(s, i)     == s[i].k = "cmd"
@@ -117,8 +119,10 @@ EffIdx(s)       == {i \in 1..Len(s) : EffAt(s, i)}
 Eff(s)          == {s[i].v : i \in EffIdx(s)}
 Pos(s, c)       == CHOOSE i \in EffIdx(s) : s[i].v = c /\ \A j \in EffIdx(s) : s[j].v = c => i <= j
 \* what c observes when executed after s: the last command it conflicts with
-Obs(s, c)       == LET I == {i \in EffIdx(s) : Conf(s[i].v, c)}
+Obs(s, c)       == LET I == {i \in 1..Len(s) : IsCmd(s, i) /\ Conf(s[i].v, c) /\ EffAt(s, i)}
                    IN IF I = {} THEN Nil ELSE s[Max(I)].v
+\* c took effect in log s
+Took(s, c)      == \E i \in 1..Len(s) : s[i].v = c /\ EffAt(s, i)
 Res(s, c)       == Obs(Prefix(s, Pos(s, c) - 1), c)
 Applied(n)      == Prefix(log[n], applied[n])
 Committed(n)    == Prefix(log[n], commit[n])
@@ -141,16 +145,13 @@ SetLog(n, s) ==
                  THEN @ ELSE CfgOf(s)]
 
 \* the session table of n covers c: c may leave the pool, and is never taken in again
-Covers(n, c) == \/ c \in Eff(Applied(n))
+Covers(n, c) == \/ Took(Applied(n), c)
                 \/ Sessions /\ SeqNo[c] < FirstInc(Applied(n), ClientOf[c])
                 \/ Ended(Applied(n), ClientOf[c])
 \* n would serve c: session known and not below first incomplete
 Known(n, c)  == Sessions => /\ Live(Applied(n), ClientOf[c])
                             /\ SeqNo[c] >= FirstInc(Applied(n), ClientOf[c])
 
-\* with Fine = FALSE an index is applied in the step that commits it
-ApplyTo(n, k)   == applied' = [applied EXCEPT ![n] = IF Fine THEN @ ELSE k]
-OpenedBy(n, k)  == barrier' = [barrier EXCEPT ![n] = IF ~Fine /\ k >= @ THEN 0 ELSE @]
 NoMatch         == [m \in Node |-> 0]
 ResetLead(n)    == /\ votes' = [votes EXCEPT ![n] = {}]
                    /\ match' = IF Bug("stale-append-reply") THEN match
@@ -158,9 +159,9 @@ ResetLead(n)    == /\ votes' = [votes EXCEPT ![n] = {}]
                    /\ barrier' = [barrier EXCEPT ![n] = 0]
 Up(n)           == role[n] # "D"
 
-Init ==
+InitAs(x) ==               \* every node is x
     /\ term = [n \in Node |-> 0]    /\ vote = [n \in Node |-> Nil]
-    /\ role = [n \in Node |-> "F"]  /\ log = [n \in Node |-> <<>>]
+    /\ role = [n \in Node |-> x]  /\ log = [n \in Node |-> <<>>]
     /\ commit = [n \in Node |-> 0]  /\ applied = [n \in Node |-> 0]
     /\ cfg = [n \in Node |-> [ver |-> <<0, 0>>, voters |-> Voters0]]
     /\ pool = [n \in Node |-> {}]   /\ votes = [n \in Node |-> {}]
@@ -171,6 +172,7 @@ Init ==
     /\ reads = [r \in Read |-> [st |-> "idle", n |-> Nil, t |-> 0, idx |-> 0,
                                 acks |-> {}, pre |-> {}, saw |-> {}]]
     /\ crashes = 0
+Init == InitAs("F")
 
 (* ------------------------------- clients -------------------------------- *)
 Done(c)   == done[c].how # "no"
@@ -226,16 +228,17 @@ SyncedComplete(c) ==
 Blocks(e, c) == \/ e.k = "cmd" /\ Conf(e.v, c)
                 \/ e.k = "config" /\ ~Bug("config-commutes")
                 \/ e.k = "end" /\ e.v = ClientOf[c] /\ ~Bug("session-end-commutes")
+\* a leader must not answer c before commit
+Blocked(n, c) ==
+    \/ barrier[n] > 0 /\ ~Bug("fast-before-noop")
+    \/ role[n] # "L"
+    \/ \E d \in pool[n] : Conf(c, d) /\ ~Bug("leader-ignores-own-pool")
+    \/ \E i \in 1..Len(Unapplied(n)) : Blocks(Unapplied(n)[i], c) /\ ~Bug("ignore-uncommitted-pool")
 LeaderPropose(n, c) ==
     /\ c \in prop /\ Known(n, c)
     /\ role[n] = "L" \/ (Bug("deposed-leader-appends") /\ role[n] = "F" /\ LastT(log[n]) > 0)
     /\ c \notin Cmds(log[n])                     \* its own log and session table: never twice
-    /\ LET blocked == \/ barrier[n] > 0 /\ ~Bug("fast-before-noop")
-                      \/ role[n] # "L"
-                      \/ \E d \in pool[n] : Conf(c, d) /\ ~Bug("leader-ignores-own-pool")
-                      \/ \E i \in 1..Len(Unapplied(n)) :
-                            Blocks(Unapplied(n)[i], c) /\ ~Bug("ignore-uncommitted-pool")
-       IN IF blocked THEN UNCHANGED <<pool, er>>  \* answers "conflict"
+    /\ IF Blocked(n, c) THEN UNCHANGED <<pool, er>>  \* answers "conflict"
           ELSE /\ pool' = IF Bug("leader-skips-own-pool") THEN pool
                           ELSE [pool EXCEPT ![n] = @ \cup {c}]
                /\ er' = IF Done(c) THEN er
@@ -280,7 +283,7 @@ AcceptEntries(n, l, k) ==
           /\ pool' = IF Bug("pool-drop-at-truncate")
                      THEN [pool EXCEPT ![n] = @ \ (Cmds(log[n]) \ Cmds(new))] ELSE pool
           /\ commit' = [commit EXCEPT ![n] = com]
-          /\ ApplyTo(n, IF com > applied[n] THEN com ELSE applied[n])
+          /\ applied' = [applied EXCEPT ![n] = Max({@, com})]
           /\ match' = [match EXCEPT ![l][n] = Max({@, k})]
           /\ <<log', commit', match'>> # <<log, commit, match>>
     /\ role' = [role EXCEPT ![n] = "F"]
@@ -296,19 +299,9 @@ AdvanceCommit(n) ==
                         >= Quorum(Cardinality(cfg[n].voters))}
        IN /\ K # {}
           /\ commit' = [commit EXCEPT ![n] = Max(K)]
-          /\ ApplyTo(n, Max(K))
-          /\ OpenedBy(n, Max(K))
+          /\ applied' = [applied EXCEPT ![n] = Max(K)]
+          /\ barrier' = [barrier EXCEPT ![n] = IF Max(K) >= @ THEN 0 ELSE @]
     /\ UNCHANGED <<term, vote, role, log, cfg, pool, votes, match, client, er, acks, reads, crashes>>
-
-Apply(n) ==                                                          \* Fine
-    /\ Up(n) /\ applied[n] < commit[n]
-    /\ applied' = [applied EXCEPT ![n] = @ + 1]
-    /\ UNCHANGED <<term, vote, role, log, commit, cfg, pool, lead, client, er, acks, reads, crashes>>
-
-OpenFastPath(n) ==                                                   \* Fine
-    /\ role[n] = "L" /\ barrier[n] > 0 /\ applied[n] >= barrier[n]
-    /\ barrier' = [barrier EXCEPT ![n] = 0]
-    /\ UNCHANGED <<raft, pool, votes, match, client, er, acks, reads, crashes>>
 
 \* A snapshot of l's applied state replaces what n has; pools lose exactly the ids
 \* that the snapshot's session table covers.
@@ -341,12 +334,6 @@ Recovered(n, P) ==
 PoolsOf(q)    == {[v |-> m, pool |-> pool[m]] : m \in q}
 Orders(S)     == {f \in [1..Cardinality(S) -> S] : \A i, j \in DOMAIN f : f[i] = f[j] => i = j}
 Refill(t, s)  == [i \in DOMAIN s |-> [Entry(t, "cmd", s[i]) EXCEPT !.fi = fi[s[i]]]]
-\* n leads term t: no-op, then the recovered commands, in some order
-TakeOffice(n, t, R, s) ==
-    /\ SetLog(n, log[n] \o <<Entry(t, "noop", Nil)>>
-                        \o Refill(t, s))
-    /\ barrier' = [barrier EXCEPT ![n] = Len(log'[n])]
-
 \* Adopt the higher term of some message; a leader or candidate steps down.
 UpdateTerm(n) ==
     /\ Up(n)
@@ -358,36 +345,9 @@ UpdateTerm(n) ==
     /\ ResetLead(n)
     /\ UNCHANGED <<log, commit, applied, cfg, pool, client, er, acks, reads, crashes>>
 
-Campaign(n) ==                                                       \* Fine
-    /\ role[n] \in {"F", "C"} /\ n \in cfg[n].voters /\ term[n] < MaxTerm
-    /\ term' = [term EXCEPT ![n] = @ + 1]
-    /\ vote' = [vote EXCEPT ![n] = n]
-    /\ role' = [role EXCEPT ![n] = "C"]
-    /\ votes' = [votes EXCEPT ![n] = {[v |-> n, pool |-> pool[n]]}]
-    /\ UNCHANGED <<log, commit, applied, cfg, pool, match, barrier, client, er, acks, reads, crashes>>
-
-\* n (its term already that of the request) votes for c; the vote carries its pool.
-GrantVote(n, c) ==                                                   \* Fine
-    /\ n # c /\ role[c] = "C" /\ role[n] = "F" /\ term[n] = term[c]
-    /\ vote[n] = Nil /\ UpToDate(c, n)
-    /\ vote' = [vote EXCEPT ![n] = c]
-    /\ votes' = [votes EXCEPT ![c] = @ \cup {[v |-> n, pool |-> pool[n]]}]
-    /\ UNCHANGED <<term, role, log, commit, applied, cfg, pool, match, barrier, client, er, acks,
-                   reads, crashes>>
-
-BecomeLeader(n) ==                                                   \* Fine
-    /\ role[n] = "C"
-    /\ \E q \in Quorums(cfg[n].voters) :
-         LET P == {v \in votes[n] : v.v \in q}
-             R == Recovered(n, P)
-         IN /\ n \in q /\ Cardinality(P) = Cardinality(q)
-            /\ \E s \in Orders(R) : TakeOffice(n, term[n], R, s)
-    /\ role' = [role EXCEPT ![n] = "L"]
-    /\ votes' = [votes EXCEPT ![n] = {}]
-    /\ UNCHANGED <<term, vote, commit, applied, pool, match, client, er, acks, reads, crashes>>
-
-\* Campaign, the votes of a quorum and BecomeLeader in one step.
-Elect(n) ==                                                          \* not Fine
+\* n stands for election, a quorum votes for it, and it leads: a no-op, then the
+\* recovered commands, in some order.
+Elect(n) ==
     /\ role[n] # "D" /\ n \in cfg[n].voters
     /\ \E q \in Quorums(cfg[n].voters) :
          LET t == Max({term[m] : m \in q}) + 1
@@ -409,9 +369,9 @@ Elect(n) ==                                                          \* not Fine
 (* --------------------------- crash and restart -------------------------- *)
 \* What is durable stays.  A log tail that was acknowledged before its sync is lost
 \* from j + 1 on ("ack-before-fsync").
-Lose(n, to) ==
-    /\ crashes < MaxCrash /\ crashes' = crashes + 1
-    /\ role' = [role EXCEPT ![n] = to]
+Reboot(n) ==
+    /\ Up(n) /\ crashes < MaxCrash /\ crashes' = crashes + 1
+    /\ role' = [role EXCEPT ![n] = "F"]
     /\ ResetLead(n)
     /\ IF Bug("repaired-node-votes")
        THEN /\ SetLog(n, <<>>)
@@ -432,12 +392,6 @@ Lose(n, to) ==
             /\ commit' = [commit EXCEPT ![n] = applied[n]]
             /\ UNCHANGED applied
     /\ UNCHANGED <<client, er, acks, reads>>
-Crash(n)   == Up(n) /\ Lose(n, "D")                                  \* Fine
-Restart(n) == /\ role[n] = "D" /\ role' = [role EXCEPT ![n] = "F"]   \* Fine
-              /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, lead, client, er, acks,
-                             reads, crashes>>
-Reboot(n)  == Up(n) /\ Lose(n, "F")                                  \* not Fine
-
 (* ------------------------- sessions, membership ------------------------- *)
 AppendEntry(n, e) ==
     /\ SetLog(n, Append(log[n], e))
@@ -469,13 +423,11 @@ AppendConfig(n) ==
 ReadRequest(n, r) ==
     /\ role[n] = "L" /\ reads[r].st = "idle"
     /\ barrier[n] = 0 \/ Bug("read-before-noop")
-    /\ LET I == {i \in 1..Len(log[n]) : IsCmd(log[n], i) /\ KeyOf[log[n][i].v] = ReadKey[r]}
+    /\ LET I == {i \in 1..Len(log[n]) : IsCmd(log[n], i) /\ Sees(r, log[n][i].v)}
            x == IF Bug("read-index-is-commit") THEN commit[n] ELSE Max(I \cup {commit[n]})
        IN reads' = [reads EXCEPT ![r] =
             [st |-> "asked", n |-> n, t |-> term[n], idx |-> x, acks |-> {n}, saw |-> {},
-             pre |-> {c \in Cmd : Done(c) /\ KeyOf[c] = ReadKey[r]}
-                       \cup UNION {reads[s].saw : s \in {s \in Read : reads[s].st = "served"
-                                                          /\ ReadKey[s] = ReadKey[r]}}]]
+             pre |-> {c \in Cmd : Sees(r, c) /\ (Done(c) \/ \E s \in Read : c \in reads[s].saw)}]]
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, crashes>>
 
 \* m answers the leadership round that n began after the read arrived.
@@ -501,7 +453,7 @@ ServeRead(n, r) ==
     /\ reads[r].st = "index" /\ Up(n)
     /\ applied[n] >= reads[r].idx \/ Bug("read-not-applied")
     /\ reads' = [reads EXCEPT ![r].st = "served",
-                              ![r].saw = {c \in Eff(Applied(n)) : KeyOf[c] = ReadKey[r]}]
+                              ![r].saw = {c \in Cmd : Sees(r, c) /\ Took(Applied(n), c)}]
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, crashes>>
 
 (* --------------------------------- Next --------------------------------- *)
@@ -516,15 +468,8 @@ Next ==
     \/ \E n \in Node : AdvanceCommit(n)
     \/ \E n \in Node : UpdateTerm(n)
     \/ \E n, l \in Node : InstallSnapshot(n, l)
-    \/ Fine /\ \E n \in Node : Apply(n)
-    \/ Fine /\ \E n \in Node : OpenFastPath(n)
-    \/ Fine /\ \E n \in Node : Campaign(n)
-    \/ Fine /\ \E n, c \in Node : GrantVote(n, c)
-    \/ Fine /\ \E n \in Node : BecomeLeader(n)
-    \/ Fine /\ \E n \in Node : Crash(n)
-    \/ Fine /\ \E n \in Node : Restart(n)
-    \/ ~Fine /\ \E n \in Node : Elect(n)
-    \/ ~Fine /\ \E n \in Node : Reboot(n)
+    \/ \E n \in Node : Elect(n)
+    \/ \E n \in Node : Reboot(n)
     \/ \E n \in Node, cl \in Client : SessionBegin(n, cl)
     \/ \E n \in Node, cl \in Client : SessionEnd(n, cl)
     \/ \E n \in Node : AppendConfig(n)

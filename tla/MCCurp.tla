@@ -2,7 +2,10 @@
 (* What the models of Curp.tla share: values for its constants, states to     *)
 (* start from, and the negated reachability checks.  No rule lives here.      *)
 EXTENDS Curp, TLC
-CONSTANTS c1, c2                           \* the commands by name; c2 = Nil where there is one
+CONSTANTS c1, c2,                          \* the commands by name; c2 = Nil where there is one
+          KeyOf, ReadKey                   \* what a command changes, what a read asks for
+SameKey(c, d)  == KeyOf[c] = KeyOf[d]
+ReadsKey(r, c) == KeyOf[c] = ReadKey[r]
 
 OneKey    == [c \in Cmd |-> 1]             \* all commands conflict
 OwnKey    == [c \in Cmd |-> c]             \* all commands commute

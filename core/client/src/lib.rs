@@ -76,6 +76,8 @@ pub enum Notice {
         op: u64,
         /// The command's id.
         id: Option<ProposeId>,
+        /// The lowest number of its session without a synced result then.
+        first_incomplete: Option<u64>,
         /// What is asked.
         request: Request,
     },
@@ -279,7 +281,7 @@ impl Client {
         if matches!(request, Request::Range(_)) {
             self.next_read += 1;
             let command = Arc::new(request.clone());
-            out.notices.push(Notice::Proposed { op, id: None, request });
+            out.notices.push(Notice::Proposed { op, id: None, first_incomplete: None, request });
             self.reads.insert(self.next_read, PendingRead { op, command, retry: Retry::first(now) });
         } else {
             self.waiting.push_back((op, request));
@@ -296,7 +298,8 @@ impl Client {
                     *next += 1;
                     let unsynced = |p: &&Pending| !(p.fast && mutants::on(Mutant::SessionAdvanceOnFast));
                     let first_incomplete = self.pending.values().find(unsynced).map_or(id.seq, |p| p.proposal.id.seq);
-                    out.notices.push(Notice::Proposed { op, id: Some(id), request: request.clone() });
+                    let notice = Notice::Proposed { op, id: Some(id), first_incomplete: Some(first_incomplete), request: request.clone() };
+                    out.notices.push(notice);
                     let proposal = Arc::new(Proposal { id, first_incomplete, command: Arc::new(request) });
                     let retry = Retry::first(now);
                     self.pending.insert(id.seq, Pending { op, proposal, executed: None, accepts: Vec::new(), fast: false, retry });

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use crate::{Command, Entry, Index, NodeId, Proposal, ProposeId, Synced, Term};
+use crate::{Command, ConfigVersion, Entry, Index, NodeId, Proposal, ProposeId, Synced, Term};
 
 /// One protocol action of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,8 +16,12 @@ pub enum Event<C: Command> {
         term: Term,
         /// Durable vote in that term.
         vote: Option<NodeId>,
+        /// Commit index found, within the log found.
+        commit: Index,
         /// Last index of the log found.
         last_index: Index,
+        /// Term of the entry there.
+        last_term: Term,
         /// Ids in the spec pool found.
         pool: Vec<ProposeId>,
     },
@@ -41,6 +45,15 @@ pub enum Event<C: Command> {
         /// Term of the election.
         term: Term,
         /// Who got the vote.
+        candidate: NodeId,
+        /// Ids in the pool as of that instant.
+        pool: Vec<ProposeId>,
+    },
+    /// It repeated a vote granted before, to a candidate that asked again; the pool is that of this instant.
+    RepeatVote {
+        /// Term of the election.
+        term: Term,
+        /// Who has the vote.
         candidate: NodeId,
         /// Ids in the pool as of that instant.
         pool: Vec<ProposeId>,
@@ -70,6 +83,10 @@ pub enum Event<C: Command> {
     WitnessRecord {
         /// The voter's term.
         term: Term,
+        /// The term asked in.
+        asked: Term,
+        /// The configuration asked in.
+        config: ConfigVersion,
         /// The command.
         proposal: Arc<Proposal<C>>,
         /// Whether it is in the pool now.
@@ -87,6 +104,15 @@ pub enum Event<C: Command> {
         truncated: bool,
         /// The entries appended.
         entries: Vec<Arc<Entry<C>>>,
+    },
+    /// The leader learned that a follower's log equals its own, durably, up to `index`: further than it knew.
+    Matched {
+        /// The leader's term, in which it was acknowledged.
+        term: Term,
+        /// The follower.
+        peer: NodeId,
+        /// Up to here.
+        index: Index,
     },
     /// The commit index rose.
     AdvanceCommit {
@@ -123,6 +149,26 @@ pub enum Event<C: Command> {
     PoolDrop {
         /// The command.
         id: ProposeId,
+    },
+    /// The leader took a linearizable read, and began a heartbeat round to confirm that it still leads.
+    ReadRequest {
+        /// The leader's term.
+        term: Term,
+        /// The heartbeat round; with the term, it names this request.
+        round: u64,
+        /// The read. A reader that asks again makes another request of the same read.
+        read: (u32, u64),
+        /// The read index: of the last conflicting entry in the log, and at least the commit index.
+        index: Index,
+    },
+    /// The leader gave the read index out: it led after the read came, and the index is committed.
+    ReadIndex {
+        /// The leader's term.
+        term: Term,
+        /// The request's heartbeat round.
+        round: u64,
+        /// Those who answered that round or a later one, the leader among them.
+        quorum: Vec<NodeId>,
     },
     /// A linearizable read was served.
     ServeRead {

@@ -61,6 +61,7 @@ mutants! {
     CommitOldTerm = "commit-old-term", "DMQ", "entries of older terms are committed by counting";
     AppendTruncatesAlways = "append-truncates-always", "DM", "AppendEntries truncates even when the entries match";
     CommitMovesBack = "commit-moves-back", "DS", "the commit index is set to the leader's, unguarded";
+    DeposedLeaderAppends = "deposed-leader-appends", "MC", "a proposal that reaches a leader just deposed is appended all the same";
     ApplyBeforePersist = "apply-before-persist", "D", "entries are applied before they are durable here";
     AckBeforeFsync = "ack-before-fsync", "D", "a batch is acknowledged before its sync returned";
     FsyncErrorRetried = "fsync-error-retried", "D", "a failed sync is retried and then trusted";

@@ -83,6 +83,11 @@ impl<C: Command> Reader<C> {
         self.generation
     }
 
+    /// How many records [`Reader::durable`] is folded from; 0 where it is an error.
+    pub fn records(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| state.replay.records)
+    }
+
     /// The files' durable contents.
     pub fn files(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.files

@@ -40,7 +40,7 @@ pub fn is_fault(event: &Event) -> bool {
 fn node(event: &NodeEvent<Request>) -> String {
     use NodeEvent as E;
     match event {
-        E::Restart { term, vote, last_index, pool } => {
+        E::Restart { term, vote, last_index, pool, .. } => {
             let vote = vote.map_or_else(|| "no vote".to_owned(), |v| format!("vote for {v}"));
             format!("restarts with term {term}, {vote}, log to {last_index}, pool {}", ids(pool))
         }
@@ -48,23 +48,26 @@ fn node(event: &NodeEvent<Request>) -> String {
         E::StepDown { term } => format!("steps down as leader of term {term}"),
         E::Campaign { term } => format!("stands for election in term {term}"),
         E::GrantVote { term, candidate, pool } => format!("votes for {candidate} in term {term}, sending its pool {}", ids(pool)),
+        E::RepeatVote { term, candidate, pool } => format!("votes for {candidate} in term {term} again, sending its pool {}", ids(pool)),
         E::BecomeLeader { term, quorum, entries } => {
             format!("becomes leader of term {term} by the votes of {}; appends {}", nodes(quorum), list(entries))
         }
         E::OpenFastPath { term } => format!("opens the fast path of term {term}"),
         E::LeaderPropose { entry, fast } => format!("appends {} as leader{}", self::entry(entry), if *fast { ", fast" } else { "" }),
-        E::WitnessRecord { term, proposal, accepted, inserted } => {
+        E::WitnessRecord { term, asked, proposal, accepted, inserted, .. } => {
             let how = match (accepted, inserted) {
                 (true, true) => "records",
                 (true, false) => "has already recorded",
                 (false, _) => "refuses to record",
             };
-            format!("{how} {} {} in term {term}", proposal.id, request(&proposal.command))
+            let late = if asked == term { String::new() } else { format!(", asked in term {asked}") };
+            format!("{how} {} {} in term {term}{late}", proposal.id, request(&proposal.command))
         }
         E::AcceptEntries { term, from, truncated, entries } => {
             let cut = if *truncated { "cuts its log and " } else { "" };
             format!("{cut}accepts {} from {from} in term {term}", list(entries))
         }
+        E::Matched { term, peer, index } => format!("knows {peer} to have its log up to {index} in term {term}"),
         E::AdvanceCommit { term, commit, counted } => {
             format!("{} everything up to {commit} committed in term {term}", if *counted { "counts" } else { "hears" })
         }
@@ -74,6 +77,12 @@ fn node(event: &NodeEvent<Request>) -> String {
             format!("applies {index}:{id} {} (state {:08x})", applied(outcome), state_hash >> 32)
         }
         E::PoolDrop { id } => format!("drops {id} from its pool"),
+        E::ReadRequest { term, round, read, index } => {
+            format!("takes read {}.{} at read index {index}, to be confirmed by round {round} of term {term}", read.0, read.1)
+        }
+        E::ReadIndex { term, round, quorum } => {
+            format!("gives out the read index of round {round} of term {term}, confirmed by {}", nodes(quorum))
+        }
         E::ServeRead { read, read_index, applied } => {
             format!("serves read {}.{} at applied index {applied} (read index {read_index})", read.0, read.1)
         }
@@ -84,7 +93,7 @@ fn client(event: &ClientEvent) -> String {
     use ClientEvent as E;
     match event {
         E::SessionOpen { session } => format!("has session {session}"),
-        E::Propose { op, id, request } => {
+        E::Propose { op, id, request, .. } => {
             let id = id.map(|id| format!(" as {id}")).unwrap_or_default();
             format!("op {op}: invokes {}{id}", self::request(request))
         }

@@ -44,16 +44,18 @@ pub fn lost_write() -> (RunReport, Vec<Stamped>) {
     let noop = Arc::new(Entry { term: 3, index: 40, payload: Payload::Noop });
     let ok = Response::Put { prev_kv: None };
     let fault = WorldEvent::Fault { fault: 2, kind: "partition".into(), what: "the leader is cut off from everybody".into() };
-    let record = |accepted| NodeEvent::WitnessRecord { term: 2, proposal: proposal.clone(), accepted, inserted: accepted };
+    let config = ConfigVersion::default();
+    let record =
+        |accepted| NodeEvent::WitnessRecord { term: 2, asked: 2, config, proposal: proposal.clone(), accepted, inserted: accepted };
     let applied = Applied::Done(Synced { revision: 9, response: ok.clone() });
     let nodes = vec![1, 2, 3, 4];
     let crash = WorldEvent::Crash { power: true, in_flight: 2, lost_bytes: 96 };
-    let restart = NodeEvent::Restart { term: 2, vote: Some(1), last_index: 39, pool: vec![id] };
+    let restart = NodeEvent::Restart { term: 2, vote: Some(1), commit: 38, last_index: 39, last_term: 2, pool: vec![id] };
     let happened: Vec<(Option<u32>, Option<u32>, Event)> = vec![
         (Some(1), None, Event::Node(NodeEvent::BecomeLeader { term: 2, quorum: vec![1, 2, 3], entries: vec![] })),
         (Some(1), None, Event::Node(NodeEvent::OpenFastPath { term: 2 })),
         (Some(1), None, Event::Node(NodeEvent::Apply { index: 39, id: None, outcome: applied, state_hash: 0xdead_beef_0000_0000 })),
-        (None, Some(1), Event::Client(ClientEvent::Propose { op: 12, id: Some(id), request })),
+        (None, Some(1), Event::Client(ClientEvent::Propose { op: 12, id: Some(id), first_incomplete: Some(1), request })),
         (Some(1), None, Event::Node(NodeEvent::LeaderPropose { entry, fast: true })),
         (Some(2), None, Event::Node(record(true))),
         (Some(3), None, Event::Node(record(true))),

@@ -5,7 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
+use std::sync::OnceLock;
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -32,6 +35,10 @@ pub(crate) fn node() -> Option<u32> {
 
 /// Runs `f` with a log at this filter, and returns the lines with its result.
 pub(crate) fn with_log<R>(filter: &str, f: impl FnOnce() -> R) -> (R, Vec<String>) {
+    // While a single subscriber exists, tracing asks the current thread whether a place in the code is of interest, for all threads and for
+    // good: a run without a log, on another thread, would silence this one. A second subscriber makes it ask all that there are.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::default()));
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     LINES.with(|lines| lines.borrow_mut().clear());
     let result = tracing::subscriber::with_default(Registry::default().with(filter).with(Stamp), f);

@@ -76,7 +76,9 @@ impl Direct<'_> {
                 self.observer.fire(const { probe("session_begun") }, None);
             }
             Notice::SessionEnded { .. } => {}
-            Notice::Proposed { op, id, request } => self.observer.client(client, ClientEvent::Propose { op, id, request }),
+            Notice::Proposed { op, id, first_incomplete, request } => {
+                self.observer.client(client, ClientEvent::Propose { op, id, first_incomplete, request });
+            }
             Notice::Retried { op } => {
                 let read = self.history.get(op).is_read();
                 self.observer.fire(if read { const { probe("read_retried") } } else { const { probe("retry_sent") } }, None);

@@ -37,7 +37,9 @@ impl TraceHash {
         match &event.event {
             // serde writes these two with a flattened or a left-out field, which postcard cannot, or not without ambiguity.
             Event::World(WorldEvent::Send { to, promise }) => self.encode(&("Send", to, promise)),
-            Event::Client(ClientEvent::Propose { op, id, request }) => self.encode(&("Propose", op, id, request)),
+            Event::Client(ClientEvent::Propose { op, id, first_incomplete, request }) => {
+                self.encode(&("Propose", op, id, first_incomplete, request))
+            }
             event => self.encode(event),
         }
         if self.buffer.len() >= FLUSH_BYTES {

@@ -17,7 +17,7 @@ use crate::{ClientEvent, FormatError, Operation, Stamped, TRACE_FORMAT, TraceHea
 const OPERATION: &str =
     r#"one operation as a JSON object: {"id","client","op","invoke","return","outcome","fast","fast_at","synced","synced_at"}"#;
 const EVENT: &str = r#"one event as a JSON object: {"i","t","node","event",…fields}"#;
-const HEADER: &str = r#"a first line {"format":1,"engine","scenario","seed","voters"}"#;
+const HEADER: &str = r#"a first line {"format":2,"engine","scenario","seed","voters"}"#;
 
 /// Reads a `history.jsonl`.
 ///

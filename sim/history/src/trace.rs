@@ -66,6 +66,9 @@ pub enum ClientEvent {
         /// The command's id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<ProposeId>,
+        /// The lowest number of the command's session whose synced result the client lacks: it acknowledges what lies below.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_incomplete: Option<u64>,
         /// What is asked.
         request: Request,
     },

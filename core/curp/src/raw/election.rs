@@ -92,6 +92,8 @@ impl<C: Command> RawCurp<C> {
             self.hard_state.vote = Some(from);
             self.out.events.push(Event::GrantVote { term, candidate: from, pool: self.pool.ids() });
             self.persist_hard_state();
+        } else {
+            self.out.events.push(Event::RepeatVote { term, candidate: from, pool: self.pool.ids() });
         }
         self.role = Role::Follower;
         self.reset_election_timer(now);

@@ -212,8 +212,9 @@ impl<C: Command> RawCurp<C> {
         };
         raw.index_unapplied_from(1);
         raw.reset_election_timer(now);
+        let HardState { term, vote, commit } = raw.hard_state;
         let event =
-            Event::Restart { term: raw.hard_state.term, vote: raw.hard_state.vote, last_index: raw.log.last_index(), pool: raw.pool.ids() };
+            Event::Restart { term, vote, commit, last_index: raw.log.last_index(), last_term: raw.log.last_term(), pool: raw.pool.ids() };
         raw.out.events.push(event);
         raw
     }

@@ -30,10 +30,11 @@ impl<C: Command> RawCurp<C> {
 
     fn on_propose(&mut self, from: ClientAddress, proposal: &Arc<Proposal<C>>, now: Nanos) {
         let id = proposal.id;
-        let Role::Leader(leader) = &self.role else {
-            return self.refuse(from, id, Refusal::NotLeader(self.leadership()));
+        let open = match &self.role {
+            Role::Leader(leader) => leader.open,
+            Role::Follower if self.leader.is_none() && mutants::on(Mutant::DeposedLeaderAppends) => false,
+            _ => return self.refuse(from, id, Refusal::NotLeader(self.leadership())),
         };
-        let open = leader.open;
         match self.sessions.known(id) {
             // A leader that is open has applied the beginning of every session that has begun.
             Known::NoSession if open => return self.refuse(from, id, Refusal::NoSession),
@@ -128,7 +129,7 @@ impl<C: Command> RawCurp<C> {
         if mutants::on(Mutant::WitnessAckBeforeSync) {
             after = 0;
         }
-        self.out.events.push(Event::WitnessRecord { term: current, proposal, accepted, inserted });
+        self.out.events.push(Event::WitnessRecord { term: current, asked: term, config, proposal, accepted, inserted });
         self.reply(from, Reply::Recorded { id, term, config, accepted, current }, after);
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{RawCurp, ReadState, Role};
-use crate::{Command, Index, Nanos, NodeId, PeerMessage, ReadId};
+use crate::{Command, Event, Index, Nanos, NodeId, PeerMessage, ReadId};
 use mutants::Mutant;
 
 /// A read that waits for its leader to be confirmed.
@@ -42,10 +42,8 @@ impl<C: Command> RawCurp<C> {
         let conflicting = |e: &&Arc<crate::Entry<C>>| e.proposal().is_some_and(|p| p.command.conflicts(command));
         let in_log = self.log.after(commit, usize::MAX).iter().rev().find(conflicting).map_or(commit, |e| e.index);
         let index = if mutants::on(Mutant::ReadIndexIsCommit) { commit } else { in_log };
-        if mutants::on(Mutant::ReadLocalLeader) {
-            return self.tell_read(from, read, Some(index));
-        }
         let round = self.heartbeat(now);
+        self.out.events.push(Event::ReadRequest { term: self.hard_state.term, round, read, index });
         let Role::Leader(leader) = &mut self.role else { unreachable!("looked at above") };
         leader.reads.push(PendingRead { read, from, index, round });
         self.confirm_reads();
@@ -54,12 +52,19 @@ impl<C: Command> RawCurp<C> {
     /// Grants the reads whose round has reached a quorum and whose index is committed.
     pub(super) fn confirm_reads(&mut self) {
         let (quorum, commit) = (self.quorum(), self.hard_state.commit);
+        let (id, term) = (self.id, self.hard_state.term);
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = &leader.progress;
-        let led = |read: &PendingRead| 1 + progress.iter().filter(|(_, p)| p.round >= read.round).count() >= quorum;
+        let answered = |round: u64| progress.iter().filter(move |(_, p)| p.round >= round).map(|(peer, _)| *peer);
+        let led = |read: &PendingRead| 1 + answered(read.round).count() >= quorum || mutants::on(Mutant::ReadLocalLeader);
         let confirmed = |read: &PendingRead| led(read) && (read.index <= commit || mutants::on(Mutant::ReadIndexUncommitted));
         let (granted, waiting) = std::mem::take(&mut leader.reads).into_iter().partition::<Vec<_>, _>(confirmed);
         leader.reads = waiting;
+        for read in &granted {
+            let mut quorum: Vec<NodeId> = answered(read.round).chain([id]).collect();
+            quorum.sort_unstable();
+            self.out.events.push(Event::ReadIndex { term, round: read.round, quorum });
+        }
         for read in granted {
             self.tell_read(read.from, read.read, Some(read.index));
         }

@@ -172,11 +172,15 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_appended(&mut self, from: NodeId, index: Index) {
-        let last = self.log.last_index();
+        let (index, term) = (index.min(self.log.last_index()), self.hard_state.term);
         let Some(progress) = self.heard_from(from) else { return };
-        progress.matched = progress.matched.max(index.min(last));
-        progress.next = progress.next.max(index.min(last) + 1);
+        let news = index > progress.matched;
+        progress.matched = progress.matched.max(index);
+        progress.next = progress.next.max(index + 1);
         progress.probing = false;
+        if news {
+            self.out.events.push(Event::Matched { term, peer: from, index });
+        }
         self.maybe_commit();
         self.tell_commit();
         self.replicate(from, false);

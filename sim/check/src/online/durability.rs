@@ -6,7 +6,7 @@
 //!
 //! It does not judge what elections would make of the disks (`recoverable`, `leader_completeness`), nor votes (`election_safety`).
 
-use curp::{Event as NodeEvent, Index, ProposeId, Term};
+use curp::{Event as NodeEvent, Index, NodeId, ProposeId, Term};
 use history::{ClientEvent, Event, Promise, Stamped, WorldEvent};
 
 use super::describe;
@@ -20,6 +20,7 @@ pub(super) const APPEND_FIRST: &str = "entries are acknowledged after they are d
 pub(super) const RECORD_FIRST: &str = "a Record is accepted after it is durable";
 pub(super) const FAST_FIRST: &str = "a leader's fast result leaves after its log entry and its pool record are durable";
 pub(super) const SYNCED_FIRST: &str = "a synced result leaves after its command is committed";
+pub(super) const MATCHED: &str = "a follower matches its leader up to where its disk does";
 pub(super) const COUNTED: &str = "an entry counted as committed is on a quorum of disks";
 pub(super) const OWN_TERM: &str = "a leader commits by counting only entries of its own term";
 pub(super) const APPLIED: &str = "a node applies only what is durable there";
@@ -109,6 +110,10 @@ fn node_event(g: &Ghost, slot: Slot, event: &NodeEvent<kv::Request>, at: At, r: 
                 keeps_committed(g, slot, first.index, entries, at, r);
             }
         }
+        NodeEvent::Matched { term, peer, index } => {
+            term_is(*term, false);
+            matched(g, slot, (*term, *peer, *index), at, r);
+        }
         NodeEvent::AdvanceCommit { term, commit, counted } => {
             term_is(*term, false);
             if *counted {
@@ -136,6 +141,20 @@ fn node_event(g: &Ghost, slot: Slot, event: &NodeEvent<kv::Request>, at: At, r: 
         NodeEvent::Restart { term, last_index, .. } => restarts(g, slot, *term, *last_index, at, r),
         _ => {}
     }
+}
+
+/// A leader took an answer for the follower's word that it has the leader's entries. One that has since gone on to a later term may have
+/// given them up again; any other still has them.
+fn matched(g: &Ghost, slot: Slot, (term, peer, index): (Term, NodeId, Index), at: At, r: &mut Report) {
+    let (Some(entry), Some(follower)) = (g.nodes[slot].entry(index), g.find(peer)) else { return };
+    let disk = &g.nodes[follower].disk;
+    r.expect(CHECK, MATCHED, at, disk.hard.term > term || disk.log_has(index, entry.term), || {
+        let what = format!(
+            "node {}, leader of term {term}, counts node {peer} as having its entries up to {index}, whose disk does not hold entry {index} of term {}",
+            g.nodes[slot].id, entry.term
+        );
+        (what, Vec::new())
+    });
 }
 
 /// A follower is about to replace its log from `from` on.

@@ -299,7 +299,7 @@ impl Ghost {
                 }
                 self.append(slot, std::slice::from_ref(entry), i);
             }
-            NodeEvent::WitnessRecord { term, proposal, accepted, inserted } => {
+            NodeEvent::WitnessRecord { term, proposal, accepted, inserted, .. } => {
                 if *inserted {
                     node.insert(proposal);
                 }
@@ -329,7 +329,11 @@ impl Ghost {
                 node.pool.retain(|p| p.id != *id);
                 self.commands.entry(*id).or_default().dropped |= 1 << slot;
             }
-            NodeEvent::ServeRead { .. } => {}
+            NodeEvent::RepeatVote { .. }
+            | NodeEvent::Matched { .. }
+            | NodeEvent::ReadRequest { .. }
+            | NodeEvent::ReadIndex { .. }
+            | NodeEvent::ServeRead { .. } => {}
         }
     }
 

@@ -54,33 +54,45 @@ fn events() -> Vec<Event> {
     let synced = |response: &Response| Synced { revision: 41, response: response.clone() };
 
     let mut node: Vec<NodeEvent<Request>> = vec![
-        NodeEvent::Restart { term: 1, vote: None, last_index: 0, pool: vec![] },
-        NodeEvent::Restart { term: 3, vote: Some(2), last_index: 17, pool: vec![id(3, 1), id(3, 2)] },
+        NodeEvent::Restart { term: 1, vote: None, commit: 0, last_index: 0, last_term: 0, pool: vec![] },
+        NodeEvent::Restart { term: 3, vote: Some(2), commit: 9, last_index: 17, last_term: 3, pool: vec![id(3, 1), id(3, 2)] },
         NodeEvent::UpdateTerm { term: 4 },
         NodeEvent::StepDown { term: 4 },
         NodeEvent::Campaign { term: 5 },
         NodeEvent::GrantVote { term: 5, candidate: 1, pool: vec![id(9, 9)] },
+        NodeEvent::RepeatVote { term: 5, candidate: 1, pool: vec![id(9, 9)] },
         NodeEvent::BecomeLeader { term: 5, quorum: vec![1, 2, 3], entries: entries.clone() },
         NodeEvent::OpenFastPath { term: 5 },
         NodeEvent::AcceptEntries { term: 5, from: 1, truncated: true, entries: entries.clone() },
+        NodeEvent::Matched { term: 5, peer: 2, index: 12 },
         NodeEvent::AdvanceCommit { term: 5, commit: 12, counted: true },
         NodeEvent::PoolDrop { id: id(3, 1) },
+        NodeEvent::ReadRequest { term: 5, round: 8, read: (7, u64::MAX), index: 3 },
+        NodeEvent::ReadIndex { term: 5, round: 8, quorum: vec![1, 2, 3] },
         NodeEvent::ServeRead { read: (7, u64::MAX), read_index: 3, applied: 4 },
     ];
     node.extend(entries.iter().map(|entry| NodeEvent::LeaderPropose { entry: entry.clone(), fast: false }));
-    node.extend(proposals.iter().map(|p| NodeEvent::WitnessRecord { term: 1, proposal: p.clone(), accepted: true, inserted: false }));
+    let config = ConfigVersion { term: 1, index: 2 };
+    let record = |p: &Arc<Proposal<Request>>| (p.clone(), true, false);
+    node.extend(proposals.iter().map(record).map(|(proposal, accepted, inserted)| NodeEvent::WitnessRecord {
+        term: 1,
+        asked: 1,
+        config,
+        proposal,
+        accepted,
+        inserted,
+    }));
     node.extend(responses().into_iter().map(|response| NodeEvent::Execute { term: 1, id: id(1, 2), index: 3, response }));
     let mut outcomes: Vec<Applied<Response>> = responses().iter().map(|response| Applied::Done(synced(response))).collect();
     outcomes.extend([Applied::Nothing, Applied::Duplicate, Applied::Refused, Applied::SessionBegun, Applied::SessionEnded]);
     node.extend(outcomes.into_iter().map(|outcome| NodeEvent::Apply { index: 8, id: Some(id(1, 2)), outcome, state_hash: u64::MAX }));
     node.push(NodeEvent::Apply { index: 8, id: None, outcome: Applied::Nothing, state_hash: 1 << 63 });
 
-    let config = ConfigVersion { term: 1, index: 2 };
     let mut client =
         vec![ClientEvent::SessionOpen { session: 2 }, ClientEvent::GiveUp { op: 3 }, ClientEvent::Fail { op: 3 }, ClientEvent::ClientCrash];
     for request in requests() {
-        client.push(ClientEvent::Propose { op: 1, id: Some(id(2, 1)), request: request.clone() });
-        client.push(ClientEvent::Propose { op: 1, id: None, request });
+        client.push(ClientEvent::Propose { op: 1, id: Some(id(2, 1)), first_incomplete: Some(1), request: request.clone() });
+        client.push(ClientEvent::Propose { op: 1, id: None, first_incomplete: None, request });
     }
     for response in responses() {
         let nodes = vec![1, 2, 4];
@@ -128,6 +140,10 @@ pub(crate) fn name(event: &Event) -> &'static str {
             NodeEvent::OpenFastPath { .. } => "OpenFastPath",
             NodeEvent::LeaderPropose { .. } => "LeaderPropose",
             NodeEvent::WitnessRecord { .. } => "WitnessRecord",
+            NodeEvent::RepeatVote { .. } => "RepeatVote",
+            NodeEvent::Matched { .. } => "Matched",
+            NodeEvent::ReadRequest { .. } => "ReadRequest",
+            NodeEvent::ReadIndex { .. } => "ReadIndex",
             NodeEvent::AcceptEntries { .. } => "AcceptEntries",
             NodeEvent::AdvanceCommit { .. } => "AdvanceCommit",
             NodeEvent::Execute { .. } => "Execute",

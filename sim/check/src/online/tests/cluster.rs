@@ -347,14 +347,24 @@ impl Cluster {
     }
 
     pub fn propose(&mut self, seq: u64, request: &Request) -> Arc<Proposal> {
-        self.client(ClientEvent::Propose { op: seq, id: Some(id(seq)), request: request.clone() });
+        self.client(ClientEvent::Propose { op: seq, id: Some(id(seq)), first_incomplete: Some(1), request: request.clone() });
         proposal(seq, request)
     }
 
     pub fn record(&mut self, node: NodeId, p: &Arc<Proposal>) {
         let term = self.nodes[&node].term;
         let inserted = !self.ids(node).contains(&p.id);
-        self.node(node, NodeEvent::WitnessRecord { term, proposal: Arc::clone(p), accepted: true, inserted });
+        self.node(
+            node,
+            NodeEvent::WitnessRecord {
+                term,
+                asked: term,
+                config: ConfigVersion::default(),
+                proposal: Arc::clone(p),
+                accepted: true,
+                inserted,
+            },
+        );
         if inserted {
             self.model(node).pool.push(Arc::clone(p));
             self.write(node, &[Record::PoolInsert(Arc::clone(p))]);
@@ -404,9 +414,10 @@ impl Cluster {
         self.world(node, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
         let m = self.model(node);
         (m.commit, m.done, m.store) = (m.durable_commit, 0, Store::default());
-        let (term, vote, last_index) = (m.term, m.vote, m.log.len() as Index);
+        let (term, vote, commit, last_index) = (m.term, m.vote, m.commit, m.log.len() as Index);
+        let last_term = m.log.last().map_or(0, |e| e.term);
         let pool = self.ids(node);
-        self.node(node, NodeEvent::Restart { term, vote, last_index, pool });
+        self.node(node, NodeEvent::Restart { term, vote, commit, last_index, last_term, pool });
     }
 
     pub fn violations(&self) -> &[Violation] {

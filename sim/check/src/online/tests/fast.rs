@@ -29,7 +29,10 @@ fn a_witness_answered_before_its_disk() {
     let p = c.propose(1, &put("a", "1"));
     let response = c.execute(1, &p);
     c.record(2, &p);
-    c.node(3, NodeEvent::WitnessRecord { term: 1, proposal: p, accepted: true, inserted: true });
+    c.node(
+        3,
+        NodeEvent::WitnessRecord { term: 1, asked: 1, config: curp::ConfigVersion::default(), proposal: p, accepted: true, inserted: true },
+    );
     c.complete(1, 1, &[1, 2, 3], response);
     assert_eq!(c.broken("recovery", LOST).node, Some(2), "the first who could win with node 3");
 }
@@ -59,7 +62,7 @@ fn a_pool_lost_at_restart() {
     c.fast(1, &put("a", "1"), &[1, 2, 3]);
     let last_index = c.last(2);
     c.world(2, history::WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), last_index, pool: Vec::new() });
+    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index, last_term: 1, pool: Vec::new() });
     c.broken("recovery", rules::POOL_SURVIVES);
     // It wins without the record: seen at the vote's count and in the log of the leader.
     c.nodes.get_mut(&2).expect("node 2").pool.clear();

@@ -28,7 +28,7 @@ fn a_vote_that_is_not_durable_is_given_twice() {
     c.broken("election-safety", e::ON_DISK);
     let last_index = c.last(3);
     c.world(3, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(3, NodeEvent::Restart { term: 1, vote: Some(1), last_index, pool: Vec::new() });
+    c.node(3, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index, last_term: 1, pool: Vec::new() });
     c.broken("durability", d::PROMISED_TERM);
     c.broken("election-safety", e::REMEMBERED);
     c.nodes.get_mut(&3).expect("node 3").term = 1;
@@ -77,7 +77,10 @@ fn acknowledgements_before_their_writes() {
     c.node(2, NodeEvent::AcceptEntries { term: 1, from: 1, truncated: false, entries: vec![new] });
     c.send(2, Some(1), Promise::Append { term: 1, index: 3, entry_term: 1 });
     c.broken("durability", d::APPEND_FIRST);
-    c.node(3, NodeEvent::WitnessRecord { term: 1, proposal: p, accepted: true, inserted: true });
+    c.node(
+        3,
+        NodeEvent::WitnessRecord { term: 1, asked: 1, config: curp::ConfigVersion::default(), proposal: p, accepted: true, inserted: true },
+    );
     c.send(3, None, Promise::Record { term: 1, id: id(1) });
     c.broken("durability", d::RECORD_FIRST);
     c.node(1, NodeEvent::AdvanceCommit { term: 1, commit: 3, counted: true });
@@ -148,7 +151,7 @@ fn commit_and_term_go_back() {
 fn a_restart_that_does_not_find_the_disk() {
     let mut c = Cluster::ready(3);
     c.world(2, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), last_index: 1, pool: Vec::new() });
+    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index: 1, last_term: 1, pool: Vec::new() });
     c.broken("durability", d::FINDS_DISK);
 }
 
@@ -159,7 +162,7 @@ fn a_start_from_a_damaged_log() {
     // One byte of an early frame; the later frames' marks tell that it was synced.
     c.damage(3, &file, 60);
     c.world(3, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(3, NodeEvent::Restart { term: 1, vote: None, last_index: 2, pool: Vec::new() });
+    c.node(3, NodeEvent::Restart { term: 1, vote: None, commit: 0, last_index: 2, last_term: 1, pool: Vec::new() });
     c.broken("durability", d::CORRUPT);
 }
 
@@ -172,4 +175,18 @@ fn giving_up_and_dying_clients_promise_nothing() {
     c.client(ClientEvent::ClientCrash);
     c.settle(1);
     c.legal();
+}
+
+#[test]
+fn a_follower_counted_without_its_word() {
+    let mut c = Cluster::ready(3);
+    let p = c.propose(1, &put("a", "1"));
+    c.append(1, Payload::Command(p), false);
+    let last = c.last(1);
+    c.node(1, NodeEvent::Matched { term: 1, peer: 2, index: last });
+    c.broken("durability", d::MATCHED);
+    c.replicate(1, 2);
+    let before = c.violations().len();
+    c.node(1, NodeEvent::Matched { term: 1, peer: 2, index: last });
+    assert_eq!(c.violations().len(), before, "now it has the entries on its disk");
 }
