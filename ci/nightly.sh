@@ -10,6 +10,6 @@ status=0
 cargo sim fuzz --for "${1:-8h}" --out target/nightly/findings --json target/nightly/runs.jsonl --junit target/nightly/runs.xml || status=$?
 # Every known bug hunted anew, on the first two thousand seeds.
 cargo sim mutants --json target/nightly/mutants.jsonl || status=$?
-# Every model of the specification.
-ci/tlc.sh --full || status=$?
+# Every model of the specification, and traces held against it.
+ci/spec.sh || status=$?
 exit "$status"

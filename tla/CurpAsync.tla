@@ -251,10 +251,12 @@ OpenFastPath(n) ==
 (* ------------------------ elections and recovery ------------------------ *)
 Depose(n) == ResetLead(n) /\ early' = [early EXCEPT ![n] = {}]
 
-\* n hears of a later term, which somebody stood for election in.
+\* n hears of a later term: of a candidate, or of a node that has it, or had it, durably (one
+\* that stood for election and crashed before its requests left may find the term on its disk).
 AsyncUpdateTerm(n, t) ==
     /\ Up(n) /\ t > term[n]
-    /\ \E a \in asks : a.t = t /\ Left(a)
+    /\ \/ \E a \in asks : a.t = t /\ Left(a)
+       \/ \E m \in Node : disk[m].t >= t
     /\ term' = [term EXCEPT ![n] = t]
     /\ vote' = [vote EXCEPT ![n] = Nil]
     /\ role' = [role EXCEPT ![n] = "F"]

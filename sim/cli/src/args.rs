@@ -30,8 +30,8 @@ pub enum Command {
     Shrink(Shrink),
     /// Judge stored histories and traces, ours or another tool's
     Check(Check),
-    /// Hold traces against the TLA+ specification (not built yet)
-    Conform(NotBuilt),
+    /// Hold traces against the TLA+ specification; without arguments, those in traces/
+    Conform(Conform),
     /// Replay behaviours of the specification on the implementation (not built yet)
     Explore(NotBuilt),
     /// Plant each known bug, and show which check caught it and after how many seeds
@@ -189,6 +189,22 @@ pub struct Check {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     pub budget: Duration,
     /// One JSON object per file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `conform`.
+#[derive(Debug, Args)]
+pub struct Conform {
+    /// Traces, directories of runs or findings, or directories of traces [default: the golden ones in traces/]
+    pub trace: Vec<PathBuf>,
+    /// Have TLC judge (needs java 17 and `ci/tlc-fetch.sh`); the specification's Rust model is not built yet
+    #[arg(long)]
+    pub tlc: bool,
+    /// Change each trace in many ways, every one of which must be rejected [default: the accepted golden ones]
+    #[arg(long)]
+    pub suite: bool,
+    /// One JSON object per trace
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -145,11 +145,8 @@ fn determinism() -> Health {
 }
 
 fn tla() -> Health {
-    let java = Command::new("java").arg("-version").output().is_ok_and(|o| o.status.success());
-    let jar = std::env::var_os("TLA2TOOLS").is_some_and(|jar| std::path::Path::new(&jar).is_file());
-    match (java, jar) {
-        (true, true) => Well("java and TLC are here".to_owned()),
-        (true, false) => Remark("java is here; TLA2TOOLS does not name a tla2tools.jar (only `conform --tlc` will need it)".to_owned()),
-        _ => Remark("no java (only `conform --tlc` will need it)".to_owned()),
+    match ::conform::Tlc::find(&root()) {
+        Ok(_) => Well("java and TLC are here".to_owned()),
+        Err(missing) => Remark(format!("{missing}; only `conform --tlc` needs it")),
     }
 }

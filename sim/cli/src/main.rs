@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `fuzz`, `repro`, `shrink`, `check`, `planted` (mutants), `list`, `bench`, `doctor` | the commands |
+//! | `fuzz`, `repro`, `shrink`, `check`, `conform`, `planted` (mutants), `list`, `bench`, `doctor` | the commands |
 //! | `worker`, `lane`, `batch`, `confirm` | how runs are made: worker processes, their parent's side, many at once, a second look at failures |
 //! | `target`, `findings`, `scenarios`, `seed`, `shard` | what is run: WHAT, failures on disk, names, seeds, parts of a batch |
 //! | `render`, `context`, `events`, `checks`, `summary`, `progress`, `term` | what people see |
@@ -18,6 +18,7 @@ mod bench;
 mod check;
 mod checks;
 mod confirm;
+mod conform;
 mod context;
 mod ddmin;
 mod doctor;
@@ -81,7 +82,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Bench(args) => bench::bench(args),
         Command::Doctor => doctor::doctor(),
         Command::Worker => worker::serve(),
-        Command::Conform(_) => Err(usage("conform is not built yet: nothing holds traces against the TLA+ specification so far")),
+        Command::Conform(args) => conform::conform(args),
         Command::Explore(_) => Err(usage("explore is not built yet: nothing replays behaviours of the specification so far")),
         Command::Report(_) => Err(usage("report is not built yet; `cargo sim repro WHAT` shows a run on the terminal")),
     }

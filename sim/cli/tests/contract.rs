@@ -93,7 +93,7 @@ fn bad_input_is_one_sentence_and_exit_64() {
         (&["mutants", "nope"], &["nope", "read-local-leader"]),
         (&["list", "everything"], &["everything", "scenarios"]),
         (&["conform"], &["not built yet"]),
-        (&["conform", "--tlc", "traces/x"], &["not built yet"]),
+        (&["conform", "--tlc", "traces/x"], &["traces/x", "cannot be read"]),
         (&["explore"], &["not built yet"]),
         (&["report", "latest", "-o", "x.html"], &["not built yet"]),
         (&["frobnicate"], &["frobnicate"]),

@@ -1,0 +1,147 @@
+//! Which events can be dropped or doubled so that the specification must see it, and why the others cannot.
+
+use curp::{Event as NodeEvent, Index, NodeId, Term};
+use history::{ClientEvent, Event, WorldEvent};
+use kv::Request;
+
+use super::view::{Node, View, taken};
+
+/// A node's write shows once it is durable: by the second change of its disk at the latest, since one change may be of what was written before.
+const WRITES: usize = 2;
+/// Missing bytes show when a later frame says that they were durable. Its writer may learn that one or two frames late.
+const FRAMES: usize = 3;
+
+/// Whether something later needs the event at this position.
+pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
+    match &view.events[at].event {
+        Event::Client(event) => client_dropped(view, at, event),
+        Event::World(WorldEvent::Crash { .. }) => view.events[at].node.is_some_and(|node| restarts(view, at, node)),
+        Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
+        Event::World(_) => false,
+        Event::Node(event) => view.events[at].node.is_some_and(|node| node_dropped(view, at, node, event)),
+    }
+}
+
+fn client_dropped(view: &View<'_>, at: usize, event: &ClientEvent) -> bool {
+    match event {
+        ClientEvent::Propose { id: Some(id), .. } => view.later(at).any(|(_, _, e)| taken(e).is_some_and(|p| p.id == *id)),
+        // Its client acknowledges later what it would not have a result of.
+        ClientEvent::SyncedComplete { id, .. } => view.clients_later(at).any(|(_, e)| match e {
+            ClientEvent::Propose { id: Some(next), first_incomplete: Some(fi), .. } => next.client == id.client && *fi > id.seq,
+            _ => false,
+        }),
+        // A client that completed a fast round need not: the synced result comes all the same.
+        ClientEvent::FastComplete { .. } => false,
+        _ => false,
+    }
+}
+
+fn node_dropped(view: &View<'_>, at: usize, node: NodeId, event: &Node) -> bool {
+    let written = view.writes(at, node) >= WRITES;
+    match event {
+        // What these write is missed when it becomes durable.
+        NodeEvent::UpdateTerm { .. } | NodeEvent::Campaign { .. } | NodeEvent::GrantVote { .. } => written,
+        NodeEvent::BecomeLeader { .. } | NodeEvent::LeaderPropose { .. } | NodeEvent::AcceptEntries { .. } => written,
+        NodeEvent::AdvanceCommit { .. } | NodeEvent::PoolDrop { .. } => written,
+        NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted && written,
+        // A vote repeated and a Record repeated repeat what is known.
+        NodeEvent::RepeatVote { .. } => false,
+        NodeEvent::Restart { .. } => view.life(at, node).next().is_some(),
+        // Whoever follows can stand, accept and record; a leader cannot.
+        NodeEvent::StepDown { .. } => {
+            let role = |(_, _, e): &(usize, NodeId, &Node)| match e {
+                NodeEvent::Campaign { .. } | NodeEvent::AcceptEntries { .. } | NodeEvent::WitnessRecord { accepted: true, .. } => {
+                    Some(true)
+                }
+                NodeEvent::UpdateTerm { .. } => Some(false),
+                _ => None,
+            };
+            view.life(at, node).find_map(|e| role(&e)) == Some(true)
+        }
+        NodeEvent::OpenFastPath { term } => view.life(at, node).any(|(_, _, e)| match e {
+            NodeEvent::LeaderPropose { entry, fast } => *fast && entry.term == *term,
+            NodeEvent::ReadRequest { term: t, .. } => t == term,
+            _ => false,
+        }),
+        NodeEvent::Matched { term, peer, index } => counts(view, at, node, (*term, *peer, *index)),
+        NodeEvent::Execute { term, id, .. } => {
+            view.clients_later(at).any(|(_, e)| matches!(e, ClientEvent::FastComplete { id: done, term: t, .. } if done == id && t == term))
+        }
+        NodeEvent::Apply { index, .. } => {
+            view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::Apply { index: next, .. } if *next == index + 1))
+        }
+        NodeEvent::ReadRequest { term, round, .. } => {
+            view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::ReadIndex { term: t, round: r, .. } if (t, r) == (term, round)))
+        }
+        NodeEvent::ReadIndex { term, round, .. } => granted_alone(view, at, *term, *round),
+        // That a read was served changes nothing.
+        NodeEvent::ServeRead { .. } => false,
+    }
+}
+
+/// Whether the node's next commit by counting lacks a quorum without this acknowledgement.
+fn counts(view: &View<'_>, at: usize, leader: NodeId, (term, peer, index): (Term, NodeId, Index)) -> bool {
+    let commit = view.life(at, leader).find_map(|(q, _, e)| match e {
+        NodeEvent::AdvanceCommit { term: t, commit, counted: true } if *t == term => Some((q, *commit)),
+        _ => None,
+    });
+    let Some((q, commit)) = commit.filter(|(_, commit)| *commit <= index) else { return false };
+    let acknowledged = |of: NodeId| {
+        let matched = |(p, n, e): (usize, NodeId, &Node)| {
+            let counted = matches!(e, NodeEvent::Matched { term: t, peer, index } if *t == term && *peer == of && *index >= commit);
+            n == leader && p != at && counted
+        };
+        view.earlier(q).any(matched)
+    };
+    let others = view.nodes.iter().filter(|of| **of != leader && acknowledged(**of)).count();
+    !acknowledged(peer) && others + 1 < view.nodes.len() / 2 + 1
+}
+
+/// Whether the read was requested once, so that it is served by this grant or not at all.
+fn granted_alone(view: &View<'_>, at: usize, term: Term, round: u64) -> bool {
+    let Some(id) = read_of(view, at, term, round) else { return false };
+    let requests =
+        view.earlier(view.events.len()).filter(|(_, _, e)| matches!(e, NodeEvent::ReadRequest { read, .. } if *read == id)).count();
+    requests == 1 && view.later(at).any(|(_, _, e)| matches!(e, NodeEvent::ServeRead { read, .. } if *read == id))
+}
+
+/// The read that a round confirms.
+pub(super) fn read_of(view: &View<'_>, at: usize, term: Term, round: u64) -> Option<(u32, u64)> {
+    view.earlier(at).find_map(|(_, _, e)| match e {
+        NodeEvent::ReadRequest { term: t, round: r, read, .. } if (*t, *r) == (term, round) => Some(*read),
+        _ => None,
+    })
+}
+
+fn restarts(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    view.later(at).any(|(_, n, e)| n == node && matches!(e, NodeEvent::Restart { .. }))
+}
+
+/// Whether an event cannot happen twice in a row.
+pub(super) fn doubled(event: &Event) -> bool {
+    match event {
+        Event::Client(event) => match event {
+            ClientEvent::Propose { id, .. } => id.is_some(),
+            ClientEvent::FastComplete { .. } | ClientEvent::SyncedComplete { .. } => true,
+            _ => false,
+        },
+        Event::World(WorldEvent::Crash { .. }) => true,
+        // The same bytes again are no change.
+        Event::World(_) => false,
+        Event::Node(event) => node_doubled(event),
+    }
+}
+
+fn node_doubled(event: &NodeEvent<Request>) -> bool {
+    match event {
+        // A Record, a vote, a serving may be repeated.
+        NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted,
+        NodeEvent::RepeatVote { .. } | NodeEvent::ServeRead { .. } => false,
+        NodeEvent::AcceptEntries { entries, .. } => !entries.is_empty(),
+        NodeEvent::Restart { .. } | NodeEvent::UpdateTerm { .. } | NodeEvent::StepDown { .. } | NodeEvent::Campaign { .. } => true,
+        NodeEvent::GrantVote { .. } | NodeEvent::BecomeLeader { .. } | NodeEvent::OpenFastPath { .. } => true,
+        NodeEvent::LeaderPropose { .. } | NodeEvent::Matched { .. } | NodeEvent::AdvanceCommit { .. } => true,
+        NodeEvent::Execute { .. } | NodeEvent::Apply { .. } | NodeEvent::PoolDrop { .. } => true,
+        NodeEvent::ReadRequest { .. } | NodeEvent::ReadIndex { .. } => true,
+    }
+}

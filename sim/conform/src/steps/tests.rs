@@ -1,0 +1,169 @@
+//! Each kind of event, and the steps it gives.
+
+use super::*;
+use crate::samples::{self, Bytes, Trace, command, done, id, other};
+use curp::ConfigVersion;
+
+/// The steps of a trace, as the module has them, without the brackets.
+fn told(trace: &Trace) -> Vec<String> {
+    let steps = steps(&mut Tables::new(&[1, 2, 3]), &trace.events).expect("a trace");
+    steps.iter().map(|step| step.record.to_string().trim_matches(['[', ']']).replace("a |-> ", "")).collect()
+}
+
+/// The one step of an event on node 2 that follows a Propose of command 1.
+fn one(event: NodeEvent<Request>) -> String {
+    let mut trace = Trace::new();
+    trace.propose(id(1), "k");
+    trace.node(2, event);
+    let told = told(&trace);
+    assert_eq!(told.len(), 2, "{told:?}");
+    told[1].strip_suffix(']').unwrap_or(&told[1]).to_owned()
+}
+
+#[test]
+fn events_of_elections() {
+    let pool = vec![id(1)];
+    let restart = NodeEvent::Restart { term: 3, vote: None, commit: 2, last_index: 4, last_term: 2, pool: pool.clone() };
+    assert_eq!(one(restart), r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}"#);
+    assert_eq!(one(NodeEvent::UpdateTerm { term: 3 }), r#""UpdateTerm", i |-> 1, n |-> 2, t |-> 3"#);
+    assert_eq!(one(NodeEvent::StepDown { term: 3 }), r#""StepDown", i |-> 1, n |-> 2, t |-> 3"#);
+    assert_eq!(one(NodeEvent::Campaign { term: 3 }), r#""Campaign", i |-> 1, n |-> 2, t |-> 3"#);
+    assert_eq!(one(NodeEvent::OpenFastPath { term: 3 }), r#""OpenFastPath", i |-> 1, n |-> 2, t |-> 3"#);
+    let vote = NodeEvent::GrantVote { term: 3, candidate: 1, pool: pool.clone() };
+    assert_eq!(one(vote), r#""GrantVote", i |-> 1, n |-> 2, to |-> 1, t |-> 3, pool |-> {1}"#);
+    let again = NodeEvent::RepeatVote { term: 3, candidate: 1, pool };
+    assert_eq!(one(again), r#""RepeatVote", i |-> 1, n |-> 2, to |-> 1, t |-> 3, pool |-> {1}"#);
+    let entries = vec![other(3, 5, Payload::Noop), command(3, 6, id(1), "k")];
+    assert_eq!(
+        one(NodeEvent::BecomeLeader { term: 3, quorum: vec![1, 2], entries }),
+        r#""BecomeLeader", i |-> 1, n |-> 2, t |-> 3, q |-> {1, 2}, es |-> <<[t |-> 3, k |-> "noop", v |-> 0, cfg |-> {}, fi |-> 0], [t |-> 3, k |-> "cmd", v |-> 1, cfg |-> {}, fi |-> 1]>>"#
+    );
+}
+
+#[test]
+fn events_of_rounds() {
+    let propose = |entry, fast| one(NodeEvent::LeaderPropose { entry, fast });
+    assert_eq!(
+        propose(command(1, 3, id(1), "k"), true),
+        r#""LeaderPropose", i |-> 1, n |-> 2, c |-> 1, t |-> 1, idx |-> 3, fast |-> TRUE, fi |-> 1"#
+    );
+    let begin = Payload::SessionBegin { nonce: 7 };
+    assert_eq!(propose(other(1, 3, begin), false), r#""SessionBegin", i |-> 1, n |-> 2, t |-> 1, idx |-> 3"#);
+    let end = Payload::SessionEnd { client: 2 };
+    assert_eq!(propose(other(1, 3, end), false), r#""SessionEnd", i |-> 1, n |-> 2, t |-> 1, idx |-> 3, cl |-> 2"#);
+    assert!(propose(other(1, 3, Payload::Noop), false).starts_with(r#""LeaderProposeNoop""#), "no action of that name: refused");
+    assert_eq!(
+        one(samples::witness_record(id(1), "k")),
+        r#""WitnessRecord", i |-> 1, n |-> 2, c |-> 1, t |-> 1, asked |-> 1, ver |-> <<0, 0>>, new |-> TRUE, fi |-> 1"#
+    );
+    let response = Response::Put { prev_kv: None };
+    let execute = NodeEvent::Execute { term: 1, id: id(1), index: 3, response };
+    assert_eq!(one(execute), r#""Execute", i |-> 1, n |-> 2, c |-> 1, t |-> 1, idx |-> 3"#);
+    assert_eq!(one(NodeEvent::PoolDrop { id: id(1) }), r#""PoolDrop", i |-> 1, n |-> 2, c |-> 1"#);
+}
+
+#[test]
+fn a_refused_record_is_no_step() {
+    let mut trace = Trace::new();
+    let NodeEvent::WitnessRecord { proposal, .. } = samples::witness_record(id(1), "k") else { unreachable!() };
+    let config = ConfigVersion::default();
+    trace.node(2, NodeEvent::WitnessRecord { term: 1, asked: 1, config, proposal, accepted: false, inserted: false });
+    assert!(told(&trace).is_empty());
+}
+
+#[test]
+fn events_of_replication() {
+    let mut trace = Trace::new();
+    let entries = vec![command(2, 4, id(1), "k"), other(2, 5, Payload::SessionBegin { nonce: 1 })];
+    trace.node(3, NodeEvent::AcceptEntries { term: 2, from: 1, truncated: true, entries });
+    assert_eq!(
+        told(&trace),
+        [
+            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 4, e |-> [t |-> 2, k |-> "cmd", v |-> 1, cfg |-> {}, fi |-> 1], cut |-> TRUE"#,
+            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 5, e |-> [t |-> 2, k |-> "begin", v |-> 5, cfg |-> {}, fi |-> 0], cut |-> FALSE"#,
+        ]
+    );
+    assert_eq!(one(NodeEvent::Matched { term: 2, peer: 3, index: 5 }), r#""Matched", i |-> 1, n |-> 2, m |-> 3, t |-> 2, k |-> 5"#);
+    let commit = |counted| one(NodeEvent::AdvanceCommit { term: 2, commit: 5, counted });
+    assert_eq!(commit(true), r#""AdvanceCommit", i |-> 1, n |-> 2, t |-> 2, k |-> 5"#);
+    assert_eq!(commit(false), r#""FollowCommit", i |-> 1, n |-> 2, t |-> 2, k |-> 5"#);
+    let apply = |id, outcome| one(NodeEvent::Apply { index: 5, id, outcome, state_hash: 9 });
+    assert_eq!(apply(Some(id(1)), done()), r#""Apply", i |-> 1, n |-> 2, idx |-> 5, c |-> 1, out |-> "done""#);
+    let outcomes = [Applied::Nothing, Applied::Duplicate, Applied::Refused, Applied::SessionBegun, Applied::SessionEnded];
+    for (outcome, word) in outcomes.into_iter().zip(["nothing", "dup", "refused", "begun", "ended"]) {
+        assert_eq!(apply(None, outcome), format!(r#""Apply", i |-> 1, n |-> 2, idx |-> 5, c |-> 0, out |-> "{word}""#));
+    }
+}
+
+#[test]
+fn events_of_clients() {
+    let mut trace = Trace::new();
+    trace.propose(id(1), "k");
+    trace.client(1, ClientEvent::SessionOpen { session: 2 });
+    let (config, response) = (ConfigVersion { term: 1, index: 4 }, Response::Put { prev_kv: None });
+    trace.client(1, ClientEvent::FastComplete { op: 1, id: id(1), term: 3, config, nodes: vec![1, 2, 3], response: response.clone() });
+    trace.client(1, ClientEvent::SyncedComplete { op: 1, id: id(1), synced: Synced { revision: 2, response: response.clone() } });
+    trace.client(1, ClientEvent::ReadComplete { op: 1, applied: 3, synced: Synced { revision: 2, response } });
+    trace.client(1, ClientEvent::GiveUp { op: 1 });
+    trace.client(1, ClientEvent::Fail { op: 1 });
+    trace.client(1, ClientEvent::ClientCrash);
+    let expected = [
+        r#""Propose", i |-> 0, c |-> 1, fi |-> 1"#,
+        r#""FastComplete", i |-> 2, c |-> 1, t |-> 3, ver |-> <<1, 4>>, q |-> {1, 2, 3}"#,
+        r#""SyncedComplete", i |-> 3, c |-> 1"#,
+    ];
+    assert_eq!(told(&trace), expected);
+}
+
+#[test]
+fn every_request_of_a_read_has_a_number_and_serving_names_them_all() {
+    let mut trace = Trace::new();
+    trace.ask(7, "a");
+    trace.crash_of_client(7);
+    trace.ask(7, "b");
+    let read = |n: u64| (7, (n << 32) + 1);
+    let request = |round, read| NodeEvent::ReadRequest { term: 1, round, read, index: 3 };
+    [request(4, read(2)), request(5, read(1)), request(6, read(2))].into_iter().for_each(|event| trace.node(1, event));
+    trace.node(1, NodeEvent::ReadIndex { term: 1, round: 6, quorum: vec![1, 2] });
+    trace.node(3, NodeEvent::ServeRead { read: read(2), read_index: 3, applied: 4 });
+    let told = told(&trace);
+    assert_eq!(told[0], r#""ReadRequest", i |-> 3, n |-> 1, r |-> 1, t |-> 1, idx |-> 3"#);
+    assert_eq!(told[3], r#""ReadIndex", i |-> 6, n |-> 1, r |-> 3, t |-> 1, q |-> {1, 2}"#);
+    assert_eq!(told[4], r#""ServeRead", i |-> 7, n |-> 3, rs |-> {1, 3}, idx |-> 3, app |-> 4"#);
+    let mut tables = Tables::new(&[1, 2, 3]);
+    steps(&mut tables, &trace.events).unwrap();
+    let [.., (_, reads)] = tables.definitions();
+    assert_eq!(reads.to_string(), "<<[keys |-> {3}], [keys |-> {1}], [keys |-> {3}]>>", "a and b are apart");
+}
+
+#[test]
+fn what_becomes_durable_is_a_step_and_other_things_of_the_world_are_not() {
+    let (mut trace, mut bytes) = (Trace::new(), Bytes::new());
+    bytes.repairs().into_iter().for_each(|data| trace.disk(2, data));
+    trace.disk(2, bytes.append(&[samples::hard_state(1, Some(3), 0), samples::noop_record(1, 1), samples::pool_record(id(1))]));
+    trace.world(None, WorldEvent::Heal);
+    trace.world(Some(2), WorldEvent::Pause);
+    trace.world(Some(2), WorldEvent::Resume);
+    trace.world(Some(2), WorldEvent::Fatal { reason: "so".into() });
+    trace.world(Some(2), WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
+    trace.world(Some(2), WorldEvent::DiskRemove { file: Bytes::FILE.into() });
+    let told = told(&trace);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, fi |-> 0]>>, pool |-> {1}"#), "{}", told[0]);
+    assert!(told[1].starts_with(r#""Crash""#));
+    assert!(told[2].contains(r#"k |-> 0, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#), "{}", told[2]);
+}
+
+#[test]
+fn a_trace_that_contradicts_itself_is_no_rejection() {
+    let mut trace = Trace::new();
+    trace.node(1, NodeEvent::ReadRequest { term: 1, round: 1, read: (7, 1), index: 3 });
+    let error = steps(&mut Tables::new(&[1]), &trace.events).unwrap_err();
+    assert_eq!(error, ConvertError::UnknownRead { event: 0, read: (7, 1) });
+    let mut trace = Trace::new();
+    trace.world(None, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
+    assert_eq!(steps(&mut Tables::new(&[1]), &trace.events), Err(ConvertError::NoNode(0)));
+    let mut trace = Trace::new();
+    trace.node(1, NodeEvent::Campaign { term: INT_MAX + 1 });
+    assert_eq!(steps(&mut Tables::new(&[1]), &trace.events), Err(ConvertError::TooLarge { event: 0, number: INT_MAX + 1 }));
+}
