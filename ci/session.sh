@@ -8,11 +8,18 @@ export NO_COLOR=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# show COMMAND… : the prompt, what it prints without wall-clock figures, at most $lines lines.
+# show STATUS COMMAND… : the prompt, what it prints without wall-clock figures, at most $lines lines. Any other exit status than STATUS
+# ends this script: a session that went wrong is not one to print.
 show() {
+  local expected=$1 status=0
+  shift
   printf '$ cargo sim %s\n' "$*" | sed "s#$work/##g"
-  { cargo sim "$@" 2>&1 || true; } |
-    grep -vE '^ *(Time|Judged|Probes|Injected|Again|Files|Vacuous) |^[0-9,]+ runs: |runs so far|^ {13}|^$' |
+  cargo sim "$@" > "$work/said" 2>&1 || status=$?
+  if [ "$status" -ne "$expected" ]; then
+    { echo "cargo sim $*: exit $status, not $expected:"; cat "$work/said"; } >&2
+    exit 1
+  fi
+  < "$work/said" grep -vE '^ *(Time|Judged|Probes|Injected|Again|Files|Vacuous) |^[0-9,]+ runs: |runs so far|^ {13}|^$' |
     sed -E "s#$work/##g; s/ in [0-9.]+ (s|ms|min)( on .*)?\$//; s/[[:space:]]+\$//" |
     head -n "${lines:-40}"
   printf '\n'
@@ -20,11 +27,13 @@ show() {
 
 {
   printf '```console\n'
-  lines=4 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
-  lines=12 show fuzz reads --mutant read-local-leader --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
-  lines=9 show shrink 6 --scenario reads --mutant read-local-leader --out "$work/small.toml"
-  lines=1 show repro "$work/small.toml" --mutant read-local-leader
-  lines=2 show repro "$work/small.toml"
+  lines=4 show 0 fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
+  lines=12 show 1 fuzz reads --mutant read-local-leader --from 1 --seeds 100 --fail-fast --jobs 1 --out "$work/findings"
+  # The seed that was found is the one to go on with, whatever it is after the next change of core/.
+  seed=$(sed -nE 's/.*; seed ([0-9]+)( .*)?$/\1/p' "$work/said" | head -n 1)
+  lines=9 show 0 shrink "$seed" --scenario reads --mutant read-local-leader --out "$work/small.toml"
+  lines=1 show 1 repro "$work/small.toml" --mutant read-local-leader
+  lines=2 show 0 repro "$work/small.toml"
   printf '```\n'
 } > "$work/session"
 

@@ -78,6 +78,8 @@ pub enum Notice {
         id: Option<ProposeId>,
         /// The lowest number of its session without a synced result then.
         first_incomplete: Option<u64>,
+        /// The read's own name, which its retries keep.
+        read: Option<ReadId>,
         /// What is asked.
         request: Request,
     },
@@ -281,7 +283,8 @@ impl Client {
         if matches!(request, Request::Range(_)) {
             self.next_read += 1;
             let command = Arc::new(request.clone());
-            out.notices.push(Notice::Proposed { op, id: None, first_incomplete: None, request });
+            let read = Some(self.read_id(self.next_read));
+            out.notices.push(Notice::Proposed { op, id: None, first_incomplete: None, read, request });
             self.reads.insert(self.next_read, PendingRead { op, command, retry: Retry::first(now) });
         } else {
             self.waiting.push_back((op, request));
@@ -298,8 +301,8 @@ impl Client {
                     *next += 1;
                     let unsynced = |p: &&Pending| !(p.fast && mutants::on(Mutant::SessionAdvanceOnFast));
                     let first_incomplete = self.pending.values().find(unsynced).map_or(id.seq, |p| p.proposal.id.seq);
-                    let notice = Notice::Proposed { op, id: Some(id), first_incomplete: Some(first_incomplete), request: request.clone() };
-                    out.notices.push(notice);
+                    let (first, asked) = (Some(first_incomplete), request.clone());
+                    out.notices.push(Notice::Proposed { op, id: Some(id), first_incomplete: first, read: None, request: asked });
                     let proposal = Arc::new(Proposal { id, first_incomplete, command: Arc::new(request) });
                     let retry = Retry::first(now);
                     self.pending.insert(id.seq, Pending { op, proposal, executed: None, accepts: Vec::new(), fast: false, retry });

@@ -55,7 +55,7 @@ pub fn lost_write() -> (RunReport, Vec<Stamped>) {
         (Some(1), None, Event::Node(NodeEvent::BecomeLeader { term: 2, quorum: vec![1, 2, 3], entries: vec![] })),
         (Some(1), None, Event::Node(NodeEvent::OpenFastPath { term: 2 })),
         (Some(1), None, Event::Node(NodeEvent::Apply { index: 39, id: None, outcome: applied, state_hash: 0xdead_beef_0000_0000 })),
-        (None, Some(1), Event::Client(ClientEvent::Propose { op: 12, id: Some(id), first_incomplete: Some(1), request })),
+        (None, Some(1), Event::Client(ClientEvent::Propose { op: 12, id: Some(id), first_incomplete: Some(1), read: None, request })),
         (Some(1), None, Event::Node(NodeEvent::LeaderPropose { entry, fast: true })),
         (Some(2), None, Event::Node(record(true))),
         (Some(3), None, Event::Node(record(true))),

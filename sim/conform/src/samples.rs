@@ -80,12 +80,12 @@ impl Trace {
     }
 
     pub fn propose(&mut self, id: ProposeId, key: &str) {
-        self.client(1, ClientEvent::Propose { op: id.seq, id: Some(id), first_incomplete: Some(1), request: put(key) });
+        self.client(1, ClientEvent::Propose { op: id.seq, id: Some(id), first_incomplete: Some(1), read: None, request: put(key) });
     }
 
-    pub fn ask(&mut self, client: u32, key: &str) {
+    pub fn ask(&mut self, read: (u32, u64), key: &str) {
         let request = Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0 });
-        self.client(client, ClientEvent::Propose { op: 9, id: None, first_incomplete: None, request });
+        self.client(read.0, ClientEvent::Propose { op: 9, id: None, first_incomplete: None, read: Some(read), request });
     }
 
     pub fn crash_of_client(&mut self, client: u32) {

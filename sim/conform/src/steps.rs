@@ -58,7 +58,7 @@ pub enum ConvertError {
 /// # Errors
 /// [`ConvertError`]: the first event that cannot be told.
 pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, ConvertError> {
-    let mut converter = Converter { tables, disks: BTreeMap::new(), asked: BTreeMap::new(), reading: BTreeMap::new(), out: Vec::new() };
+    let mut converter = Converter { tables, disks: BTreeMap::new(), asked: BTreeMap::new(), out: Vec::new() };
     for (position, stamped) in events.iter().enumerate() {
         converter.event(stamped)?;
         let Converter { out, .. } = &mut converter;
@@ -77,8 +77,6 @@ struct Converter<'t> {
     disks: BTreeMap<NodeId, Disk>,
     /// Numbers of the requests made so far for each read.
     asked: BTreeMap<ReadId, Vec<u64>>,
-    /// Of each client: its life, from 1, and how many reads it has begun in it.
-    reading: BTreeMap<u32, (u64, u64)>,
     out: Vec<Step>,
 }
 
@@ -91,7 +89,8 @@ impl Converter<'_> {
         match &stamped.event {
             Event::Node(event) => self.node(i, stamped.node.ok_or(ConvertError::NoNode(i))?, event),
             Event::Client(event) => {
-                self.client(i, stamped.client.ok_or(ConvertError::NoClient(i))?, event);
+                stamped.client.ok_or(ConvertError::NoClient(i))?;
+                self.client(i, event);
                 Ok(())
             }
             Event::World(event) => self.world(i, stamped.node, event),
@@ -104,7 +103,7 @@ impl Converter<'_> {
         self.out.push(Step { position: usize::MAX, event, action, record: Value::Record(record) });
     }
 
-    fn client(&mut self, i: u64, client: u32, event: &ClientEvent) {
+    fn client(&mut self, i: u64, event: &ClientEvent) {
         let t = &mut *self.tables;
         match event {
             ClientEvent::Propose { id: Some(id), first_incomplete, request, .. } => {
@@ -112,10 +111,10 @@ impl Converter<'_> {
                 let c = t.propose(*id, fi, request);
                 self.push(i, "Propose", vec![("c", c), ("fi", Value::Int(fi))]);
             }
-            ClientEvent::Propose { id: None, request, .. } => {
-                let (life, reads) = self.reading.entry(client).or_insert((1, 0));
-                *reads += 1;
-                t.read((client, (*life << 32) + *reads), request);
+            ClientEvent::Propose { id: None, read, request, .. } => {
+                if let Some(read) = read {
+                    t.read(*read, request);
+                }
             }
             ClientEvent::FastComplete { id, term, config, nodes, .. } => {
                 let ver = Value::Seq(vec![t.term(config.term), Value::Int(config.index)]);
@@ -126,12 +125,8 @@ impl Converter<'_> {
                 let c = t.command(*id);
                 self.push(i, "SyncedComplete", vec![("c", c)]);
             }
-            ClientEvent::ClientCrash => {
-                let (life, reads) = self.reading.entry(client).or_insert((1, 0));
-                (*life, *reads) = (*life + 1, 0);
-            }
             ClientEvent::SessionOpen { session } => _ = t.session(*session),
-            ClientEvent::ReadComplete { .. } | ClientEvent::GiveUp { .. } | ClientEvent::Fail { .. } => {}
+            ClientEvent::ReadComplete { .. } | ClientEvent::GiveUp { .. } | ClientEvent::Fail { .. } | ClientEvent::ClientCrash => {}
         }
     }
 

@@ -76,8 +76,8 @@ impl Direct<'_> {
                 self.observer.fire(const { probe("session_begun") }, None);
             }
             Notice::SessionEnded { .. } => {}
-            Notice::Proposed { op, id, first_incomplete, request } => {
-                self.observer.client(client, ClientEvent::Propose { op, id, first_incomplete, request });
+            Notice::Proposed { op, id, first_incomplete, read, request } => {
+                self.observer.client(client, ClientEvent::Propose { op, id, first_incomplete, read, request });
             }
             Notice::Retried { op } => {
                 let read = self.history.get(op).is_read();

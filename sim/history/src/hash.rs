@@ -37,8 +37,8 @@ impl TraceHash {
         match &event.event {
             // serde writes these two with a flattened or a left-out field, which postcard cannot, or not without ambiguity.
             Event::World(WorldEvent::Send { to, promise }) => self.encode(&("Send", to, promise)),
-            Event::Client(ClientEvent::Propose { op, id, first_incomplete, request }) => {
-                self.encode(&("Propose", op, id, first_incomplete, request))
+            Event::Client(ClientEvent::Propose { op, id, first_incomplete, read, request }) => {
+                self.encode(&("Propose", op, id, first_incomplete, read, request))
             }
             event => self.encode(event),
         }

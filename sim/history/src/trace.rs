@@ -69,6 +69,9 @@ pub enum ClientEvent {
         /// The lowest number of the command's session whose synced result the client lacks: it acknowledges what lies below.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_incomplete: Option<u64>,
+        /// A read's name: the client's address and its number there, the same in every retry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read: Option<(u32, u64)>,
         /// What is asked.
         request: Request,
     },

@@ -118,10 +118,10 @@ fn events_of_clients() {
 #[test]
 fn every_request_of_a_read_has_a_number_and_serving_names_them_all() {
     let mut trace = Trace::new();
-    trace.ask(7, "a");
-    trace.crash_of_client(7);
-    trace.ask(7, "b");
     let read = |n: u64| (7, (n << 32) + 1);
+    trace.ask(read(1), "a");
+    trace.crash_of_client(7);
+    trace.ask(read(2), "b");
     let request = |round, read| NodeEvent::ReadRequest { term: 1, round, read, index: 3 };
     [request(4, read(2)), request(5, read(1)), request(6, read(2))].into_iter().for_each(|event| trace.node(1, event));
     trace.node(1, NodeEvent::ReadIndex { term: 1, round: 6, quorum: vec![1, 2] });

@@ -91,8 +91,8 @@ fn events() -> Vec<Event> {
     let mut client =
         vec![ClientEvent::SessionOpen { session: 2 }, ClientEvent::GiveUp { op: 3 }, ClientEvent::Fail { op: 3 }, ClientEvent::ClientCrash];
     for request in requests() {
-        client.push(ClientEvent::Propose { op: 1, id: Some(id(2, 1)), first_incomplete: Some(1), request: request.clone() });
-        client.push(ClientEvent::Propose { op: 1, id: None, first_incomplete: None, request });
+        client.push(ClientEvent::Propose { op: 1, id: Some(id(2, 1)), first_incomplete: Some(1), read: None, request: request.clone() });
+        client.push(ClientEvent::Propose { op: 1, id: None, first_incomplete: None, read: Some((7, u64::MAX)), request });
     }
     for response in responses() {
         let nodes = vec![1, 2, 4];

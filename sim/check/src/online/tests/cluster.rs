@@ -347,7 +347,7 @@ impl Cluster {
     }
 
     pub fn propose(&mut self, seq: u64, request: &Request) -> Arc<Proposal> {
-        self.client(ClientEvent::Propose { op: seq, id: Some(id(seq)), first_incomplete: Some(1), request: request.clone() });
+        self.client(ClientEvent::Propose { op: seq, id: Some(id(seq)), first_incomplete: Some(1), read: None, request: request.clone() });
         proposal(seq, request)
     }
 

@@ -141,7 +141,7 @@ fn a_command_takes_effect_twice() {
 fn an_operation_is_done_under_two_ids() {
     let mut c = Cluster::ready(3);
     let p = c.propose(1, &put("a", "1"));
-    c.client(ClientEvent::Propose { op: 1, id: Some(id(2)), first_incomplete: Some(1), request: put("a", "1") });
+    c.client(ClientEvent::Propose { op: 1, id: Some(id(2)), first_incomplete: Some(1), read: None, request: put("a", "1") });
     let q = super::cluster::proposal(2, &put("a", "1"));
     c.append(1, Payload::Command(p), false);
     c.settle(1);
@@ -155,7 +155,7 @@ fn an_operation_is_done_under_two_ids() {
 fn ids_and_operations_are_mixed_up() {
     let mut c = Cluster::ready(3);
     c.propose(1, &put("a", "1"));
-    c.client(ClientEvent::Propose { op: 2, id: Some(id(1)), first_incomplete: Some(1), request: put("b", "1") });
+    c.client(ClientEvent::Propose { op: 2, id: Some(id(1)), first_incomplete: Some(1), read: None, request: put("b", "1") });
     c.broken("exactly-once", x::ONE_OP);
     c.append(1, Payload::Command(super::cluster::proposal(7, &put("c", "1"))), false);
     c.settle(1);
