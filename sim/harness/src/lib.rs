@@ -3,8 +3,10 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `run.rs` | plan → world → loop { fault, workload, step, observe } → heal → converge → judge → verdict |
-//! | `direct.rs` | the direct engine: a bare event loop over the world's models that drives nodes and clients |
-//! | `process.rs` | a node as a process: its disk, clock and processor, crash and restart, messages held by writes |
+//! | `cluster.rs` | the cluster under test and the world around it: what every engine shares |
+//! | `hosts.rs` | what an engine is: the processes of nodes and clients |
+//! | `direct.rs` | the direct engine: a bare event loop that calls nodes and clients |
+//! | `process.rs` | a node as a process: its disk, clock and processor; what its messages promise |
 //! | `nemesis.rs` | the plan's faults: when they begin, what they do, how they end |
 //! | `notes.rs` | what nodes and clients say of themselves: probes, the leader, the history |
 //! | `workload.rs` | the plan's operations: callers who invoke, wait, lose patience; the history |
@@ -20,7 +22,9 @@ compile_error!(
     "the simulation is built with `--cfg madsim`, which .cargo/config.toml sets; a RUSTFLAGS in the environment replaces it: unset it"
 );
 
+mod cluster;
 mod direct;
+mod hosts;
 mod judge;
 mod log;
 mod nemesis;
