@@ -54,22 +54,41 @@ pub enum Command {
 pub enum Engine {
     /// A bare event loop
     Direct,
-    /// The madsim runtime (not built yet)
+    /// The shell of core/server, on the madsim runtime
     Madsim,
-    /// Both (not built yet)
+    /// Every seed on direct, and those divisible by 20 on madsim as well
     Both,
 }
 
 impl Engine {
-    /// Only `direct` exists.
+    /// The engine of a command that makes one run.
     ///
     /// # Errors
-    /// A usage error for the others.
-    pub fn require_built(self) -> anyhow::Result<()> {
+    /// A usage error for `both`.
+    pub fn one(self) -> anyhow::Result<harness::Engine> {
         match self {
-            Engine::Direct => Ok(()),
-            Engine::Madsim => Err(usage("--engine madsim is not built yet; only `--engine direct` (the default) is")),
-            Engine::Both => Err(usage("--engine both is not built yet, since madsim is not; only `--engine direct` (the default) is")),
+            Engine::Direct => Ok(harness::Engine::Direct),
+            Engine::Madsim => Ok(harness::Engine::Madsim),
+            Engine::Both => Err(usage("--engine both: this command makes one run; accepted: direct or madsim")),
+        }
+    }
+
+    /// The engines on which a batch runs a seed.
+    pub fn of_seed(self, seed: u64) -> &'static [harness::Engine] {
+        match self {
+            Engine::Direct => &[harness::Engine::Direct],
+            Engine::Madsim => &[harness::Engine::Madsim],
+            Engine::Both if seed.is_multiple_of(20) => Engine::Both.all(),
+            Engine::Both => &[harness::Engine::Direct],
+        }
+    }
+
+    /// The engines it stands for.
+    pub fn all(self) -> &'static [harness::Engine] {
+        match self {
+            Engine::Direct => &[harness::Engine::Direct],
+            Engine::Madsim => &[harness::Engine::Madsim],
+            Engine::Both => &[harness::Engine::Direct, harness::Engine::Madsim],
         }
     }
 }
@@ -89,7 +108,7 @@ pub struct Fuzz {
     #[arg(long, value_name = "SEED")]
     pub from: Option<String>,
     /// What drives node and client
-    #[arg(long, value_enum, default_value = "direct")]
+    #[arg(long, value_enum, default_value = "both")]
     pub engine: Engine,
     /// Worker processes [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -133,9 +152,9 @@ pub struct Repro {
     /// Scenario of the seed; drawn from the seed by default, as `fuzz` does
     #[arg(long, value_name = "S")]
     pub scenario: Option<String>,
-    /// What drives node and client
-    #[arg(long, value_enum, default_value = "direct", value_name = "E")]
-    pub engine: Engine,
+    /// What drives node and client [default: direct; a finding's own]
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
     /// Plant a known bug
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -160,6 +179,9 @@ pub struct Shrink {
     /// Scenario of the seed; drawn from the seed by default
     #[arg(long, value_name = "S")]
     pub scenario: Option<String>,
+    /// What drives node and client [default: direct; a finding's own]
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
     /// Plant a known bug; a finding brings its own
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -204,6 +226,9 @@ pub struct Mutants {
     /// First seed
     #[arg(long, value_name = "SEED", default_value = "1")]
     pub from: String,
+    /// On which engines; a bug of the shell is hunted on madsim only
+    #[arg(long, value_enum, default_value = "both", value_name = "E")]
+    pub engine: Engine,
     /// Only the seeds of scenarios/mutants.toml: quick, for CI
     #[arg(long)]
     pub fixed: bool,

@@ -15,7 +15,7 @@ use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Networ
 use crate::RunOptions;
 use crate::hosts::Hosts;
 use crate::observe::{Observer, probe};
-use crate::process::Process;
+use crate::process::{Process, Timing};
 use crate::queue::Queue;
 use crate::workload::{Caller, History};
 
@@ -104,10 +104,12 @@ impl Cluster {
             life: 0,
             paused_by: Vec::new(),
             disk: Disk::new(draws, id, &plan.disk),
-            clock: Clock::new(draws, id, &clocks(id)),
+            timing: Timing {
+                clock: Clock::new(draws, id, &clocks(id)),
+                tick: c.tick_us.max(1) * US,
+                phase: draws.draw("tick", u64::from(id), 0).below(c.tick_us.max(1) * US),
+            },
             cpu: Cpu::new(draws, id, &plan.execution),
-            tick: c.tick_us.max(1) * US,
-            tick_phase: draws.draw("tick", u64::from(id), 0).below(c.tick_us.max(1) * US),
             refused: false,
             executing: VecDeque::new(),
         };
@@ -228,7 +230,7 @@ impl Cluster {
         process.up = true;
         let life = process.life;
         let entropy = draws.u64("node", u64::from(id), u64::from(life));
-        let (files, clock) = (process.disk.read_all(), process.clock.mono(now));
+        let (files, clock) = (process.disk.read_all(), process.timing.clock.mono(now));
         crate::log::set_node(Some(id));
         Some(Birth { life, config, membership, files, entropy, clock })
     }

@@ -81,7 +81,7 @@ impl Direct {
             self.node_out = out;
             return;
         }
-        let clock = process.clock.mono(now);
+        let clock = process.timing.clock.mono(now);
         crate::log::set_node(Some(id));
         if let Some(node) = &mut host.node {
             node.handle(clock, input, &mut out);
@@ -129,7 +129,7 @@ impl Direct {
             return;
         }
         let now = cluster.now;
-        let at = cluster.process(id).tick_time(now, due_local);
+        let at = cluster.process(id).timing.tick_time(now, due_local);
         if host.tick_at.is_none_or(|scheduled| at < scheduled) {
             host.tick_at = Some(at);
             cluster.queue.push(at, Next::NodeTick { node: id });

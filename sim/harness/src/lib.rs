@@ -6,6 +6,7 @@
 //! | `cluster.rs` | the cluster under test and the world around it: what every engine shares |
 //! | `hosts.rs` | what an engine is: the processes of nodes and clients |
 //! | `direct.rs` | the direct engine: a bare event loop that calls nodes and clients |
+//! | `madsim/` | the madsim engine: the shell of `core/server` around them, on a simulated runtime |
 //! | `process.rs` | a node as a process: its disk, clock and processor; what its messages promise |
 //! | `nemesis.rs` | the plan's faults: when they begin, what they do, how they end |
 //! | `notes.rs` | what nodes and clients say of themselves: probes, the leader, the history |
@@ -27,6 +28,7 @@ mod direct;
 mod hosts;
 mod judge;
 mod log;
+mod madsim;
 mod nemesis;
 mod notes;
 mod observe;

@@ -92,7 +92,7 @@ impl Cluster {
             }
             (FaultKind::SlowCpu { factor, .. }, Some(node)) => self.process(node).cpu.begin_slow(fault.id, *factor),
             (FaultKind::WallClockStep { by_us, .. }, Some(node)) => {
-                self.process(node).clock.step_wall(*by_us);
+                self.process(node).timing.clock.step_wall(*by_us);
                 self.took_effect("wall_clock_step", 1);
             }
             (FaultKind::ClientCrash { client, down_us }, _) => {

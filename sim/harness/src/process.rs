@@ -18,12 +18,8 @@ pub(crate) struct Process {
     /// Faults that hold it up; it goes on when none is left.
     pub(crate) paused_by: Vec<u32>,
     pub(crate) disk: Disk,
-    pub(crate) clock: Clock,
+    pub(crate) timing: Timing,
     pub(crate) cpu: Cpu,
-    /// It is told the time at multiples of this, nanoseconds …
-    pub(crate) tick: u64,
-    /// … and this.
-    pub(crate) tick_phase: u64,
     /// It must not start from what its disk holds.
     pub(crate) refused: bool,
     /// Executions under way, in the order given out.
@@ -34,12 +30,24 @@ impl Process {
     pub(crate) fn is_paused(&self) -> bool {
         !self.paused_by.is_empty()
     }
+}
 
+/// A node's clock, and when the node is told what it reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Timing {
+    pub(crate) clock: Clock,
+    /// At multiples of this, nanoseconds …
+    pub(crate) tick: u64,
+    /// … and this.
+    pub(crate) phase: u64,
+}
+
+impl Timing {
     /// The tick at or after the moment at which the node's clock reads `due`, in virtual time; later than `now`.
     pub(crate) fn tick_time(&self, now: u64, due: u64) -> u64 {
         let wait = due.saturating_sub(self.clock.mono(now));
         let due = (now + self.clock.real_after(now, wait)).max(now + 1);
-        (due + self.tick - self.tick_phase).div_ceil(self.tick) * self.tick - self.tick + self.tick_phase
+        (due + self.tick - self.phase).div_ceil(self.tick) * self.tick - self.tick + self.phase
     }
 }
 

@@ -11,17 +11,27 @@ use world::US;
 use crate::cluster::Cluster;
 use crate::direct::Direct;
 use crate::hosts::Hosts;
-use crate::{Artifacts, Finding, RunOptions, RunReport, judge};
+use crate::{Artifacts, Engine, Finding, RunOptions, RunReport, judge};
 
 /// After the heal, how often to see whether everything has come to rest (virtual).
 const LOOK_INTERVAL: u64 = 50_000 * US;
+
+/// Stack of a run's own thread.
+const STACK_BYTES: usize = 8 << 20;
 
 /// Runs a plan and judges it.
 ///
 /// A panic of the system under test is a verdict ([`crate::Verdict::Crash`]), not a panic of the caller's; what had been seen until then
 /// is judged all the same. The plan must have been validated ([`Plan::parse`] does).
 pub fn run(plan: &Plan, options: &RunOptions) -> (RunReport, Option<Artifacts>) {
-    run_here(plan, options)
+    match options.engine {
+        Engine::Direct => run_here(plan, options),
+        // A thread of its own: std's hash maps, which madsim uses, take their keys once a thread.
+        Engine::Madsim => std::thread::scope(|scope| {
+            let run = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || run_here(plan, options));
+            run.expect("a thread can be started").join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }),
+    }
 }
 
 fn run_here(plan: &Plan, options: &RunOptions) -> (RunReport, Option<Artifacts>) {
@@ -63,11 +73,26 @@ fn play(plan: &Plan, options: &RunOptions) -> Played {
         seed: plan.seed,
         voters: (1..=plan.cluster.voters).collect(),
     };
-    let mut cluster = Cluster::new(plan, &header, options);
-    let mut hosts = Direct::new(plan.cluster.voters, plan.workload.clients);
-    let mut ending = Ending::new(plan);
+    let cluster = Cluster::new(plan, &header, options);
+    let (cluster, caught) = match options.engine {
+        Engine::Direct => play_directly(cluster, Ending::new(plan), options.record),
+        Engine::Madsim => crate::madsim::play(cluster, Ending::new(plan), options.record),
+    };
+    let (findings, at_rest) = match caught {
+        Ok((missing, at_rest)) if missing.is_empty() => (Vec::new(), at_rest),
+        Ok((missing, _)) => (vec![judge::not_live(&cluster, missing)], Vec::new()),
+        Err(panic) => (vec![judge::panicked(&cluster, &panic.message, panic.backtrace)], Vec::new()),
+    };
+    Played { cluster, header, findings, at_rest }
+}
 
-    let caught = catch(options.record, || {
+/// What has not come to rest at the end, and the hashes of nodes at rest if everything has.
+pub(crate) type Ended = (Vec<String>, Vec<(u32, bool)>);
+
+/// The loop of the direct engine; that of the other is `conduct` in `madsim/mod.rs`.
+fn play_directly(mut cluster: Cluster, mut ending: Ending, backtrace: bool) -> (Cluster, Result<Ended, Caught>) {
+    let mut hosts = Direct::new(cluster.plan.cluster.voters, cluster.plan.workload.clients);
+    let caught = catch(backtrace, || {
         cluster.start(&mut hosts);
         // Each step takes the next thing from the queue (a message, a write's end, a timer, an operation, a fault), does it, lets
         // anchored faults react, and shows every event to the observer.
@@ -78,13 +103,11 @@ fn play(plan: &Plan, options: &RunOptions) -> Played {
         }
         judge::unfinished(&cluster, &hosts)
     });
-    let findings = match caught {
-        Ok(missing) if missing.is_empty() => Vec::new(),
-        Ok(missing) => vec![judge::not_live(&cluster, missing)],
-        Err(panic) => vec![judge::panicked(&cluster, &panic.message, panic.backtrace)],
-    };
-    let at_rest = if findings.is_empty() { judge::hashes_at_rest(&cluster, &hosts) } else { Vec::new() };
-    Played { cluster, header, findings, at_rest }
+    let ended = caught.map(|missing| {
+        let at_rest = if missing.is_empty() { judge::hashes_at_rest(&cluster, &hosts) } else { Vec::new() };
+        (missing, at_rest)
+    });
+    (cluster, ended)
 }
 
 /// When a run ends: at rest, or too late.
@@ -113,7 +136,7 @@ impl Ending {
 }
 
 /// A panic, caught.
-struct Caught {
+pub(crate) struct Caught {
     message: String,
     backtrace: Vec<String>,
 }
@@ -125,7 +148,7 @@ thread_local! {
 }
 
 /// Runs `f`; a panic in it becomes a value. Backtraces are slow, so they are taken only for runs that are recorded.
-fn catch<R>(backtrace: bool, f: impl FnOnce() -> R) -> Result<R, Caught> {
+pub(crate) fn catch<R>(backtrace: bool, f: impl FnOnce() -> R) -> Result<R, Caught> {
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {
         let default = std::panic::take_hook();

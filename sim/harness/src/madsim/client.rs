@@ -1,0 +1,39 @@
+//! What the shell of a client stands on in a madsim run.
+
+use client::Notice;
+use curp::{Address, Message, Nanos, NodeId};
+use kv::Request;
+use server::{ClientHost, Clock};
+use std::sync::Arc;
+use tokio::time::Duration;
+
+use super::stage::{Stage, now};
+
+/// One life of a client, as its shell sees the world. Its clock is perfect, as on the direct engine.
+pub(crate) struct CallerHost {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) client: u32,
+}
+
+impl Clock for CallerHost {
+    fn now(&self) -> Nanos {
+        let now = now();
+        crate::log::set_time(now);
+        crate::log::set_node(None);
+        now
+    }
+
+    fn until(&self, due: Nanos) -> Duration {
+        Duration::from_nanos(due.saturating_sub(now()).max(1))
+    }
+}
+
+impl ClientHost for CallerHost {
+    fn send(&self, to: NodeId, message: Message<Request>) {
+        self.stage.with(|cluster| cluster.send(Address::Client(self.client), Address::Node(to), message));
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.stage.with(|cluster| cluster.note_client_notice(self.client, notice));
+    }
+}
