@@ -38,6 +38,8 @@ pub enum Command {
     Mutants(Mutants),
     /// One self-contained HTML page of a run (not built yet)
     Report(NotBuilt),
+    /// Make each seed twice, the second time in a fresh process, and compare
+    Determinism(Determinism),
     /// What there is
     List(List),
     /// How fast: runs per second of the scenario `standard` on one core, with the checks on and off
@@ -241,6 +243,22 @@ pub struct Mutants {
     /// One JSON object per mutant
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// `determinism`.
+#[derive(Debug, Args)]
+pub struct Determinism {
+    /// How many seeds
+    #[arg(default_value_t = 100)]
+    pub seeds: u64,
+    /// First seed; random and printed by default
+    #[arg(long, value_name = "SEED")]
+    pub from: Option<String>,
+    /// On which engines
+    #[arg(long, value_enum, default_value = "both", value_name = "E")]
+    pub engine: Engine,
     #[command(flatten)]
     pub limits: Limits,
 }

@@ -131,15 +131,7 @@ fn run(plan: &Plan, job: &Job) -> anyhow::Result<RunReport> {
 pub fn options(plan: &Plan, engine: Engine, mutant: Option<Mutant>, record: bool, log: &str) -> RunOptions {
     // For the tests of determinism only: makes every process another run of the same seed.
     let disturb = if std::env::var_os("SIM_DISTURB").is_some() { u64::from(std::process::id()) } else { 0 };
-    RunOptions {
-        engine,
-        mutant,
-        each_level_alone: plan.seed.is_multiple_of(20),
-        record,
-        log: log.to_owned(),
-        judge: true,
-        disturb,
-    }
+    RunOptions { engine, mutant, each_level_alone: plan.seed.is_multiple_of(20), record, log: log.to_owned(), judge: true, disturb }
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {
