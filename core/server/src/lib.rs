@@ -9,6 +9,7 @@
 //! | `node.rs` | [`CurpNode`]: the asynchronous front of a replica; behind it, under a lock, the synchronous node |
 //! | `outbox.rs` | the task that lets a message go when the write it waits for has ended |
 //! | `client.rs` | [`CurpClient`]: the same around the client |
+//! | `rpc/` | gRPC: services, the cmd board, outgoing calls |
 //!
 //! Invariants: a machine is called by one task at a time, and no lock is held over an `await`; what a machine wants done is handed on
 //! before the next input, in order; a message leaves only when the write it names has ended; every task of a node ends with it.
@@ -20,6 +21,7 @@ mod client;
 mod host;
 mod node;
 mod outbox;
+pub mod rpc;
 mod time;
 
 pub use client::{ClientHost, CurpClient};

@@ -341,6 +341,11 @@ impl Cluster {
         self.queue.push(last + disturbance, Next::Deliver { from, to, message });
     }
 
+    /// A message is given to a transport that is not the world's: if a partition is in its way, that has an effect.
+    pub(crate) fn note_clog(&mut self, from: Address, to: Address) {
+        let _ = self.network.deliver(endpoint(from), endpoint(to), self.now);
+    }
+
     fn deliver(&mut self, hosts: &mut impl Hosts, from: Address, to: Address, message: Message<Request>) {
         if self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
             return;

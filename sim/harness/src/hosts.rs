@@ -37,9 +37,6 @@ pub(crate) trait Hosts {
     /// A client's timer, for engines that keep timers in the queue.
     fn client_tick(&mut self, cluster: &mut Cluster, client: u32);
 
-    /// The faults that change which links pass have changed.
-    fn links_changed(&mut self, _cluster: &Cluster) {}
-
     /// Shows a node that is up.
     fn look(&self, id: NodeId, see: &mut dyn FnMut(&Node));
     /// Whether nothing is under way at a client; false if it is down.

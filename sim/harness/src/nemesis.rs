@@ -68,7 +68,6 @@ impl Cluster {
         self.observer.world(node, event);
         if let Some(net) = fault.kind.net_fault(&roles) {
             self.network.begin(fault.id, &net, self.now);
-            hosts.links_changed(self);
         }
         match (&fault.kind, node) {
             (FaultKind::Crash { power, down_us, .. }, Some(node)) => {
@@ -114,7 +113,6 @@ impl Cluster {
         let fault = self.plan.fault[index].id;
         self.observer.world(None, WorldEvent::FaultEnd { fault });
         self.network.end(fault);
-        hosts.links_changed(self);
         for node in 1..=self.plan.cluster.voters {
             let process = self.process(node);
             process.disk.end(fault);
@@ -201,7 +199,6 @@ impl Cluster {
         self.healed = true;
         self.observer.world(None, WorldEvent::Heal);
         self.network.heal();
-        hosts.links_changed(self);
         for node in 1..=self.plan.cluster.voters {
             let process = self.process(node);
             process.disk.heal();

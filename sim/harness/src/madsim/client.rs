@@ -3,6 +3,7 @@
 use client::Notice;
 use curp::{Address, Message, Nanos, NodeId};
 use kv::Request;
+use server::rpc::ClientCalls;
 use server::{ClientHost, Clock};
 use std::sync::Arc;
 use tokio::time::Duration;
@@ -13,6 +14,8 @@ use super::stage::{Stage, now};
 pub(crate) struct CallerHost {
     pub(crate) stage: Arc<Stage>,
     pub(crate) client: u32,
+    /// The real transport, in runs that use it.
+    pub(crate) calls: Option<ClientCalls>,
 }
 
 impl Clock for CallerHost {
@@ -30,7 +33,12 @@ impl Clock for CallerHost {
 
 impl ClientHost for CallerHost {
     fn send(&self, to: NodeId, message: Message<Request>) {
-        self.stage.with(|cluster| cluster.send(Address::Client(self.client), Address::Node(to), message));
+        let (from, to_node) = (Address::Client(self.client), Address::Node(to));
+        let Some(calls) = &self.calls else {
+            return self.stage.with(|cluster| cluster.send(from, to_node, message));
+        };
+        self.stage.with(|cluster| cluster.note_clog(from, to_node));
+        calls.send(to, message);
     }
 
     fn notice(&self, notice: Notice) {

@@ -1,9 +1,10 @@
 //! What the shell of a node stands on in a madsim run: the world's clock, disk, network and processor.
 
-use curp::{Event, Nanos, NodeId, Outgoing, TaskId};
+use curp::{Address, Event, Nanos, NodeId, Outgoing, TaskId};
 use history::{Promise, WorldEvent};
 use kv::Request;
 use node::{Node, Write};
+use server::rpc::PeerCalls;
 use server::{Clock, Host, Processor, Storage, Transport};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,8 @@ pub(crate) struct NodeHost {
     pub(crate) life: u32,
     pub(crate) timing: Timing,
     pub(crate) executions: Arc<Executions>,
+    /// The real transport, in runs that use it.
+    pub(crate) calls: Option<PeerCalls>,
 }
 
 impl Clock for NodeHost {
@@ -77,7 +80,14 @@ impl Transport for NodeHost {
     }
 
     fn send(&self, outgoing: Outgoing<Request>, note: Self::Note) {
-        self.stage.with(|cluster| cluster.send_from_node(self.id, outgoing, note));
+        let Some(calls) = &self.calls else {
+            return self.stage.with(|cluster| cluster.send_from_node(self.id, outgoing, note));
+        };
+        self.stage.with(|cluster| {
+            cluster.note_send(self.id, &outgoing, note);
+            cluster.note_clog(Address::Node(self.id), outgoing.to);
+        });
+        calls.send(outgoing.to, outgoing.message);
     }
 }
 

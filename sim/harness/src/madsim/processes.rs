@@ -3,11 +3,14 @@
 use curp::{Address, Message, NodeId};
 use kv::Request;
 use node::Node;
+use server::rpc::{ClientCalls, Inbox};
 use server::{CurpClient, CurpNode, Start};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use world::Endpoint;
 
 use super::client::CallerHost;
+use super::grpc::{self, Grpc, Members};
 use super::node::{Executions, NodeHost};
 use super::stage::Stage;
 use crate::cluster::{Birth, Cluster};
@@ -33,6 +36,8 @@ struct NodeLink {
 struct NodeLaunch {
     birth: Birth,
     timing: Timing,
+    /// Into its own inbox, for runs over gRPC, with the members' addresses.
+    grpc: Option<(Inbox, Members)>,
     inbox: UnboundedReceiver<(Address, Message<Request>)>,
     disk: UnboundedReceiver<WriteEnd>,
     executions: Arc<Executions>,
@@ -42,6 +47,7 @@ struct NodeLaunch {
 struct ClientLaunch {
     life: u32,
     entropy: u64,
+    grpc: Option<(UnboundedSender<client::Input>, Members)>,
     inbox: UnboundedReceiver<client::Input>,
 }
 
@@ -79,6 +85,7 @@ pub(crate) struct Processes {
     runtime: madsim::runtime::Handle,
     nodes: Vec<NodeProcess>,
     clients: Vec<ClientProcess>,
+    grpc: Option<Grpc>,
 }
 
 impl Processes {
@@ -90,7 +97,17 @@ impl Processes {
             runtime: madsim::runtime::Handle::current(),
             nodes: (0..nodes).map(|_| NodeProcess { madsim: None, link: None, slot: slot() }).collect(),
             clients: (0..clients).map(|_| ClientProcess { madsim: None, inbox: None, slot: slot() }).collect(),
+            grpc: stage.with(|cluster| Grpc::drawn(cluster)),
         }
+    }
+
+    /// Over gRPC: clogs the links that a partition cuts, and unclogs the others.
+    pub(crate) fn update_links(&mut self, cluster: &Cluster) {
+        let Some(grpc) = &mut self.grpc else { return };
+        let nodes = self.nodes.iter().zip(1..).map(|(p, id)| (p.madsim, Endpoint::Node(id)));
+        let clients = self.clients.iter().zip(1..).map(|(p, id)| (p.madsim, Endpoint::Client(id)));
+        let processes: Vec<(MadsimId, Endpoint)> = nodes.chain(clients).filter_map(|(madsim, end)| Some((madsim?, end))).collect();
+        grpc.update_links(cluster, &processes);
     }
 
     /// Ends every process, so that its memory can be freed.
@@ -107,8 +124,9 @@ impl Processes {
 
 /// The first task of a node's process.
 async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNode<NodeHost>>) {
-    let Some(NodeLaunch { birth, timing, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
-    let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions });
+    let Some(NodeLaunch { birth, timing, grpc, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
+    let calls = grpc.map(|(inbox, members)| grpc::serve(id, inbox, &members));
+    let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
     let start = Start { id, config: birth.config, membership: birth.membership, files: birth.files, entropy: birth.entropy };
     let node = match CurpNode::start(host, start) {
         Ok((node, recovery)) => {
@@ -132,9 +150,10 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
 
 /// The first task of a client's process.
 async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, CurpClient<CallerHost>>) {
-    let Some(ClientLaunch { life, entropy, inbox }) = lock(&slot).launch.take() else { return };
+    let Some(ClientLaunch { life, entropy, grpc, inbox }) = lock(&slot).launch.take() else { return };
     let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.membership.clone()));
-    let host = Arc::new(CallerHost { stage, client });
+    let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members, inbox).expect("the addresses are addresses"));
+    let host = Arc::new(CallerHost { stage, client, calls });
     let caller = CurpClient::start(host, client, life, config, membership, entropy);
     lock(&slot).running = Some(caller.clone());
     caller.serve(inbox).await;
@@ -147,15 +166,17 @@ impl Hosts for Processes {
         let (disk, ends) = unbounded_channel();
         let executions = Arc::<Executions>::default();
         let timing = cluster.process(id).timing.clone();
+        let grpc = self.grpc.as_ref().map(|grpc| (inbox.clone(), grpc.members.clone()));
         let process = &mut self.nodes[id as usize - 1];
-        lock(&process.slot).launch = Some(NodeLaunch { birth, timing, inbox: messages, disk: ends, executions: executions.clone() });
+        lock(&process.slot).launch = Some(NodeLaunch { birth, timing, grpc, inbox: messages, disk: ends, executions: executions.clone() });
         process.link = Some(NodeLink { inbox, disk, executions });
         match process.madsim {
             Some(madsim) => self.runtime.restart(madsim),
             None => {
                 let (stage, slot) = (self.stage.clone(), process.slot.clone());
                 let first_task = move || run_node(stage.clone(), id, slot.clone());
-                process.madsim = Some(self.runtime.create_node().name(format!("n{id}")).init(first_task).build().id());
+                process.madsim =
+                    Some(self.runtime.create_node().name(format!("n{id}")).init(first_task).ip(grpc::node_ip(id)).build().id());
             }
         }
     }
@@ -210,15 +231,17 @@ impl Hosts for Processes {
 
     fn start_client(&mut self, _: &mut Cluster, client: u32, life: u32, entropy: u64) {
         let (send, inbox) = unbounded_channel();
+        let grpc = self.grpc.as_ref().map(|grpc| (send.clone(), grpc.members.clone()));
         let process = &mut self.clients[client as usize - 1];
-        lock(&process.slot).launch = Some(ClientLaunch { life, entropy, inbox });
+        lock(&process.slot).launch = Some(ClientLaunch { life, entropy, grpc, inbox });
         process.inbox = Some(send);
         match process.madsim {
             Some(madsim) => self.runtime.restart(madsim),
             None => {
                 let (stage, slot) = (self.stage.clone(), process.slot.clone());
                 let first_task = move || run_client(stage.clone(), client, slot.clone());
-                process.madsim = Some(self.runtime.create_node().name(format!("c{client}")).init(first_task).build().id());
+                process.madsim =
+                    Some(self.runtime.create_node().name(format!("c{client}")).init(first_task).ip(grpc::client_ip(client)).build().id());
             }
         }
     }

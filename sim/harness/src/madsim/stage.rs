@@ -9,8 +9,8 @@ use super::processes::Processes;
 use crate::cluster::Cluster;
 use crate::run::Ending;
 
-/// The conductor looks around at least this often (virtual).
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The conductor looks around at least this often (virtual): whether the run is over, and which links pass.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The shared cluster.
 pub(crate) struct Stage {
@@ -69,6 +69,10 @@ impl Stage {
                 return Err(missing);
             }
         }
+        if let Some(missing) = ending.look(cluster, processes) {
+            return Err(missing);
+        }
+        processes.update_links(cluster);
         let next_at = cluster.queue.next_at();
         *armed = next_at.unwrap_or(u64::MAX);
         Ok(next_at)
@@ -76,7 +80,7 @@ impl Stage {
 
     /// Sleeps until then, or until something is due earlier.
     pub(crate) async fn wait_until(&self, at: Option<u64>) {
-        let wait = at.map_or(LOOK_INTERVAL, |at| Duration::from_nanos(at.saturating_sub(now())));
+        let wait = at.map_or(LOOK_INTERVAL, |at| Duration::from_nanos(at.saturating_sub(now())).min(LOOK_INTERVAL));
         tokio::select! {
             biased;
             () = self.earlier.notified() => {}
