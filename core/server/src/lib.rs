@@ -9,6 +9,7 @@
 //! | `node.rs` | [`CurpNode`]: the asynchronous front of a replica; behind it, under a lock, the synchronous node |
 //! | `outbox.rs` | the task that lets a message go when the write it waits for has ended |
 //! | `client.rs` | [`CurpClient`]: the same around the client |
+//! | `real/` | the shell on a real machine (not built for simulation) |
 //! | `rpc/` | gRPC: services, the cmd board, outgoing calls |
 //!
 //! Invariants: a machine is called by one task at a time, and no lock is held over an `await`; what a machine wants done is handed on
@@ -21,6 +22,8 @@ mod client;
 mod host;
 mod node;
 mod outbox;
+#[cfg(not(madsim))]
+pub mod real;
 pub mod rpc;
 mod time;
 

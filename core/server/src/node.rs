@@ -12,6 +12,7 @@ use node::{Input, Node, Output, Recovery, Token};
 use storage::Corruption;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use crate::host::Host;
 use crate::outbox::{self, Post};
@@ -53,6 +54,8 @@ struct Shared<H: Host> {
     rearm: Notify,
     outbox: UnboundedSender<Post<H::Note>>,
     workers: Vec<UnboundedSender<TaskId>>,
+    /// The timer's task and the workers', which hold this and so must be ended by name.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The synchronous side.
@@ -77,12 +80,13 @@ impl<H: Host> CurpNode<H> {
         let (workers, tasks): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| unbounded_channel()).unzip();
         let armed = Nanos::MAX;
         let behind = Mutex::new(Behind { node, out, armed, stopped: false });
-        let shared = Arc::new(Shared { host: host.clone(), behind, rearm: Notify::new(), outbox, workers });
+        let (rearm, running) = (Notify::new(), Mutex::new(Vec::new()));
+        let shared = Arc::new(Shared { host: host.clone(), behind, rearm, outbox, workers, tasks: running });
         outbox::spawn(outbox::run(host, posts));
-        tokio::spawn(keep_time(shared.clone()));
-        for tasks in tasks {
-            tokio::spawn(work(shared.clone(), tasks));
-        }
+        let timer = tokio::spawn(keep_time(shared.clone()));
+        let workers = tasks.into_iter().map(|tasks| tokio::spawn(work(shared.clone(), tasks)));
+        let running: Vec<_> = std::iter::once(timer).chain(workers).collect();
+        *shared.tasks.lock().unwrap_or_else(PoisonError::into_inner) = running;
         shared.hand_on(&mut shared.lock());
         Ok((CurpNode { shared }, recovery))
     }
@@ -110,6 +114,15 @@ impl<H: Host> CurpNode<H> {
     /// A write failed. The node stops.
     pub fn disk_failed(&self, token: Token) {
         self.shared.give(Input::DiskFailed(token));
+    }
+
+    /// Ends the node's tasks, in a process that goes on without it. Nothing leaves from here on.
+    pub fn stop(&self) {
+        let _ = self.shared.outbox.send(Post::Stop);
+        self.shared.lock().stopped = true;
+        for task in self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
     }
 
     /// Looks at the node between two inputs.

@@ -1,16 +1,16 @@
 //! Outgoing calls: a question of a node or a client becomes a call, and its answer a message that arrives. A call that fails is a
 //! message that was lost; nobody is told.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use curp::{Address, ClientAddress, Message, NodeId, Reply, Request as Ask};
+use curp::{Address, ClientAddress, Message, NodeId, ProposeId, Reply, Request as Ask};
 use kv::Request;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Duration, timeout};
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint, Error};
+use tonic::transport::{Channel, Error};
 
 use super::board::Board;
 use super::convert::{self, ClientCall, PeerAnswer, PeerCall};
@@ -18,22 +18,22 @@ use super::service::Inbox;
 use super::wire::{self, curp_client::CurpClient, peer_client::PeerClient};
 
 /// A call takes at most so long; whoever asked asks again by himself.
-const CALL_MAX: Duration = Duration::from_secs(1);
+pub(super) const CALL_MAX: Duration = Duration::from_secs(1);
 /// A synced result may take longer: it waits for commit and apply.
 const WAIT_SYNCED_MAX: Duration = Duration::from_secs(4);
-/// Calls under way to one node; further messages are lost, as with a full socket.
-const CALLS_MAX: usize = 64;
+/// Calls under way from one node to another; further messages are lost, as with a full socket. So a node that answers late gets less, and
+/// can catch up.
+const PEER_CALLS_MAX: usize = 32;
+/// Calls under way from a client to a node.
+const CLIENT_CALLS_MAX: usize = 8;
 
 /// The ways to the nodes.
 #[derive(Clone)]
 struct Ways(BTreeMap<NodeId, (Channel, Arc<Semaphore>)>);
 
 impl Ways {
-    fn new(members: &BTreeMap<NodeId, String>) -> Result<Self, Error> {
-        let way = |address: &String| -> Result<_, Error> {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"))?.connect_timeout(CALL_MAX);
-            Ok((endpoint.connect_lazy(), Arc::new(Semaphore::new(CALLS_MAX))))
-        };
+    fn new(members: &BTreeMap<NodeId, String>, calls_max: usize) -> Result<Self, Error> {
+        let way = |address: &String| Ok((super::connect(address)?, Arc::new(Semaphore::new(calls_max))));
         members.iter().map(|(id, address)| Ok((*id, way(address)?))).collect::<Result<_, Error>>().map(Ways)
     }
 }
@@ -47,12 +47,12 @@ pub struct PeerCalls {
 }
 
 impl PeerCalls {
-    /// The calls of node `id` to the `members` (host:port by node), whose answers go to its inbox; what it answers goes to the board.
+    /// The calls of node `id` to the `members` (host:port for peers, by node), whose answers go to its inbox; what it answers goes to the board.
     ///
     /// # Errors
     /// An address that is none.
     pub fn new(id: NodeId, members: &BTreeMap<NodeId, String>, inbox: Inbox, board: Arc<Board>) -> Result<Self, Error> {
-        Ok(PeerCalls { id, ways: Ways::new(members)?, inbox, board })
+        Ok(PeerCalls { id, ways: Ways::new(members, PEER_CALLS_MAX)?, inbox, board })
     }
 
     /// A message of the node leaves.
@@ -93,16 +93,18 @@ async fn call_peer(mut peer: PeerClient<Channel>, call: PeerCall) -> Result<Opti
 pub struct ClientCalls {
     client: ClientAddress,
     ways: Ways,
+    /// Commands whose synced result is being waited for, with the node.
+    waits: Arc<Mutex<BTreeSet<(NodeId, ProposeId)>>>,
     inbox: UnboundedSender<client::Input>,
 }
 
 impl ClientCalls {
-    /// The calls of the client at this address to the `members` (host:port by node), whose answers go to its inbox.
+    /// The calls of the client at this address to the `members` (host:port for clients, by node), whose answers go to its inbox.
     ///
     /// # Errors
     /// An address that is none.
     pub fn new(client: ClientAddress, members: &BTreeMap<NodeId, String>, inbox: UnboundedSender<client::Input>) -> Result<Self, Error> {
-        Ok(ClientCalls { client, ways: Ways::new(members)?, inbox })
+        Ok(ClientCalls { client, ways: Ways::new(members, CLIENT_CALLS_MAX)?, waits: Arc::default(), inbox })
     }
 
     /// A message of the client leaves. After a proposal that was taken, the same node is asked for the synced result.
@@ -111,6 +113,7 @@ impl ClientCalls {
         let Some((channel, calls)) = self.ways.0.get(&to) else { return };
         let Ok(permit) = calls.clone().try_acquire_owned() else { return };
         let (mut node, inbox, client) = (CurpClient::new(channel.clone()), self.inbox.clone(), self.client);
+        let waits = self.waits.clone();
         tokio::spawn(async move {
             let answer = timeout(CALL_MAX, call_node(&mut node, client, &request)).await;
             drop(permit);
@@ -120,17 +123,22 @@ impl ClientCalls {
                 _ => None,
             };
             let _ = inbox.send(client::Input::Message { from: to, reply });
-            if let Some(id) = taken {
-                let id = Some(wire::ProposeId { client: id.client, seq: id.seq });
+            if let Some(wait) = taken.map(|id| (to, id)).filter(|wait| lock(&waits).insert(*wait)) {
+                let id = Some(wire::ProposeId { client: wait.1.client, seq: wait.1.seq });
                 let call = node.wait_synced(wire::WaitSyncedRequest { client, id });
                 if let Ok(Ok(response)) = timeout(WAIT_SYNCED_MAX, call).await
                     && let Ok(reply) = convert::wait_synced_reply(&response.into_inner())
                 {
                     let _ = inbox.send(client::Input::Message { from: to, reply });
                 }
+                lock(&waits).remove(&wait);
             }
         });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn call_node(node: &mut CurpClient<Channel>, client: ClientAddress, request: &Ask<Request>) -> Result<Reply<Request>, Status> {

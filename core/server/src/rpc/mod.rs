@@ -23,21 +23,36 @@ pub mod wire {
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 pub use board::Board;
 pub use calls::{ClientCalls, PeerCalls};
 pub use service::{Inbox, Services};
+pub use tonic::transport::Channel;
 
-/// Serves a node's calls at this address until `stop` ends.
+/// A way to a node, made when it is first used.
+///
+/// # Errors
+/// An address that is none.
+pub fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(calls::CALL_MAX).connect_lazy())
+}
+
+/// Serves clients at this address until `stop` ends. Clients and peers have addresses of their own, so that no flood of the former
+/// keeps the latter from electing a leader.
 ///
 /// # Errors
 /// The address cannot be served.
-pub async fn serve(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
-    let services = Arc::new(services);
-    tonic::transport::Server::builder()
-        .add_service(wire::curp_server::CurpServer::from_arc(services.clone()))
-        .add_service(wire::peer_server::PeerServer::from_arc(services))
-        .serve_with_shutdown(at, stop)
-        .await
+pub async fn serve_clients(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let service = wire::curp_server::CurpServer::new(services);
+    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+}
+
+/// Serves peers at this address until `stop` ends.
+///
+/// # Errors
+/// The address cannot be served.
+pub async fn serve_peers(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let service = wire::peer_server::PeerServer::new(services);
+    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
 }

@@ -13,14 +13,20 @@ use world::Endpoint;
 use crate::cluster::Cluster;
 use crate::observe::probe;
 
-const PORT: u16 = 2379;
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
 
-/// Where each node is served.
-pub(crate) type Members = Arc<BTreeMap<NodeId, String>>;
+/// Where each node is.
+pub(crate) struct Members {
+    /// For clients.
+    pub(crate) clients: BTreeMap<NodeId, String>,
+    /// For peers.
+    pub(crate) peers: BTreeMap<NodeId, String>,
+}
 
 /// The transport of a run over gRPC.
 pub(crate) struct Grpc {
-    pub(crate) members: Members,
+    pub(crate) members: Arc<Members>,
     /// Links that are clogged now.
     clogged: BTreeSet<(usize, usize)>,
 }
@@ -44,8 +50,9 @@ impl Grpc {
         let (min, max) = (network.latency_us_min, network.latency_us_max + network.jitter_us_max);
         let latency = Duration::from_micros(min)..Duration::from_micros(max.max(min) + 1);
         madsim::net::NetSim::current().update_config(|config| config.send_latency = latency);
-        let address = |id| (id, SocketAddr::new(node_ip(id), PORT).to_string());
-        Some(Grpc { members: Arc::new((1..=cluster.plan.cluster.voters).map(address).collect()), clogged: BTreeSet::new() })
+        let addresses = |port| (1..=cluster.plan.cluster.voters).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect();
+        let members = Members { clients: addresses(CLIENT_PORT), peers: addresses(PEER_PORT) };
+        Some(Grpc { members: Arc::new(members), clogged: BTreeSet::new() })
     }
 
     /// Clogs the links that a partition cuts now, and unclogs the others.
@@ -71,9 +78,14 @@ impl Grpc {
 pub(crate) fn serve(id: NodeId, inbox: Inbox, members: &Members) -> PeerCalls {
     let board = Arc::<Board>::default();
     let services = Services::new(inbox.clone(), board.clone());
+    let (clients, peers) = (services.clone(), services);
     tokio::spawn(async move {
-        let served = rpc::serve(services, SocketAddr::new(node_ip(id), PORT), std::future::pending()).await;
-        tracing::error!("the services of node {id} ended: {served:?}");
+        let served = rpc::serve_clients(clients, SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending()).await;
+        tracing::error!("node {id} does not serve clients any more: {served:?}");
     });
-    PeerCalls::new(id, members, inbox, board).expect("the addresses are addresses")
+    tokio::spawn(async move {
+        let served = rpc::serve_peers(peers, SocketAddr::new(node_ip(id), PEER_PORT), std::future::pending()).await;
+        tracing::error!("node {id} does not serve peers any more: {served:?}");
+    });
+    PeerCalls::new(id, &members.peers, inbox, board).expect("the addresses are addresses")
 }

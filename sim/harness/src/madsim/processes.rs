@@ -37,7 +37,7 @@ struct NodeLaunch {
     birth: Birth,
     timing: Timing,
     /// Into its own inbox, for runs over gRPC, with the members' addresses.
-    grpc: Option<(Inbox, Members)>,
+    grpc: Option<(Inbox, Arc<Members>)>,
     inbox: UnboundedReceiver<(Address, Message<Request>)>,
     disk: UnboundedReceiver<WriteEnd>,
     executions: Arc<Executions>,
@@ -47,7 +47,7 @@ struct NodeLaunch {
 struct ClientLaunch {
     life: u32,
     entropy: u64,
-    grpc: Option<(UnboundedSender<client::Input>, Members)>,
+    grpc: Option<(UnboundedSender<client::Input>, Arc<Members>)>,
     inbox: UnboundedReceiver<client::Input>,
 }
 
@@ -152,7 +152,7 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
 async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, CurpClient<CallerHost>>) {
     let Some(ClientLaunch { life, entropy, grpc, inbox }) = lock(&slot).launch.take() else { return };
     let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.membership.clone()));
-    let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members, inbox).expect("the addresses are addresses"));
+    let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members.clients, inbox).expect("the addresses are addresses"));
     let host = Arc::new(CallerHost { stage, client, calls });
     let caller = CurpClient::start(host, client, life, config, membership, entropy);
     lock(&slot).running = Some(caller.clone());
