@@ -22,7 +22,7 @@ show() {
   printf '```console\n'
   lines=4 show fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
   lines=12 show fuzz reads --mutant read-local-leader --from 1 --seeds 20 --fail-fast --jobs 1 --out "$work/findings"
-  lines=9 show shrink 6 --scenario reads --mutant read-local-leader --out "$work/small.toml"
+  lines=9 show shrink 9 --scenario reads --mutant read-local-leader --out "$work/small.toml"
   lines=1 show repro "$work/small.toml" --mutant read-local-leader
   lines=2 show repro "$work/small.toml"
   printf '```\n'

@@ -19,6 +19,8 @@ pub trait ClientHost: Clock {
     fn send(&self, to: NodeId, message: Message<Request>);
     /// The caller should know this.
     fn notice(&self, notice: Notice);
+    /// Everything that the client wanted done after an input is handed on.
+    fn settled(&self) {}
 }
 
 /// A client that runs.
@@ -97,6 +99,7 @@ impl<H: ClientHost> Shared<H> {
             *armed = due;
             self.rearm.notify_one();
         }
+        self.host.settled();
     }
 }
 

@@ -46,6 +46,8 @@ pub trait Processor: Send + Sync + 'static {
 pub trait Host: Clock + Storage + Transport + Processor {
     /// The node did this. Called before anything that follows from it leaves.
     fn event(&self, event: Event<Request>);
+    /// Everything that the node wanted done after an input is handed on.
+    fn settled(&self) {}
     /// The node has stopped for good.
     fn fatal(&self, reason: String);
 }

@@ -16,7 +16,7 @@
 //! before the next input, in order; a message leaves only when the write it names has ended; every task of a node ends with it.
 //!
 //! What would make two simulated runs of a seed differ is not used here: `select!` without `biased`, `sync::watch`, `sync::Barrier`,
-//! clocks, threads and generators of std, hash maps with random keys. `tests/determinism_rules.rs` reads the sources for them.
+//! clocks, threads and generators of std, hash maps with random keys. `sim/harness/tests/dependencies.rs` reads the sources for them.
 
 mod client;
 mod host;

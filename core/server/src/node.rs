@@ -171,6 +171,7 @@ impl<H: Host> Shared<H> {
             *armed = due;
             self.rearm.notify_one();
         }
+        self.host.settled();
     }
 }
 

@@ -42,7 +42,7 @@ pub enum Command {
     Determinism(Determinism),
     /// What there is
     List(List),
-    /// How fast: runs per second of the scenario `standard` on one core, with the checks on and off
+    /// How fast: runs per second of the scenario `standard` on one core, on both engines, and where the time goes
     Bench(Bench),
     /// Is this machine ready
     Doctor,
@@ -291,7 +291,7 @@ pub enum Listed {
 /// `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Runs with the checks on; as many again with the checks off
+    /// Runs on each engine; as many again with the checks off
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub runs: u64,
     /// First seed

@@ -90,9 +90,11 @@ fn require_place(dir: &Path, target: &Target) -> anyhow::Result<()> {
     }
     let same = RunFile::read(dir).is_ok_and(|run| {
         // A finding keeps what it was found with, id and all.
-        let own = (run.scenario.as_str(), run.seed, run.mutant.as_deref());
+        let own = (run.scenario.as_str(), run.seed, run.mutant.as_deref(), run.engine.as_str());
         let same_plan = std::fs::read_to_string(dir.join("plan.toml")).is_ok_and(|text| text == target.plan.to_toml());
-        run.id.is_none() && same_plan && own == (target.plan.scenario.as_str(), target.plan.seed, target.mutant.map(|m| m.name()))
+        run.id.is_none()
+            && same_plan
+            && own == (target.plan.scenario.as_str(), target.plan.seed, target.mutant.map(|m| m.name()), target.engine.name())
     });
     if same { Ok(()) } else { Err(usage(format!("--out {shown}: there are files of something else in it; {accepted}"))) }
 }

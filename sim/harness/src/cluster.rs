@@ -16,6 +16,7 @@ use crate::RunOptions;
 use crate::hosts::Hosts;
 use crate::observe::{Observer, probe};
 use crate::process::{Process, Timing};
+use crate::profile::{self, Part};
 use crate::queue::Queue;
 use crate::workload::{Caller, History};
 
@@ -256,6 +257,7 @@ impl Cluster {
 
     /// Hands a node's write to its disk.
     pub(crate) fn submit(&mut self, id: NodeId, write: Write) {
+        let _modelling = profile::enter(Part::World);
         let now = self.now;
         let process = self.process(id);
         let (life, token) = (process.life, write.token << 1 | u64::from(write.sync));
@@ -278,7 +280,11 @@ impl Cluster {
         if process.life != life || !process.up {
             return;
         }
-        let (token, synced, completion) = (token >> 1, token & 1 == 1, process.disk.complete(token));
+        let completion = {
+            let _modelling = profile::enter(Part::World);
+            process.disk.complete(token)
+        };
+        let (token, synced) = (token >> 1, token & 1 == 1);
         match completion {
             Completion::Done(changes) => {
                 self.note_durable(id, changes);
@@ -325,13 +331,18 @@ impl Cluster {
 
     /// A message leaves a node for the network.
     pub(crate) fn send_from_node(&mut self, id: NodeId, outgoing: Outgoing<Request>, promise: Option<Promise>) {
+        let _sending = profile::enter(Part::Transport);
         self.note_send(id, &outgoing, promise);
         self.send(Address::Node(id), outgoing.to, outgoing.message);
     }
 
     /// A message is on the network: its fate is decided.
     pub(crate) fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
-        let fate = self.network.send(self.now, endpoint(from), endpoint(to));
+        let _sending = profile::enter(Part::Transport);
+        let fate = {
+            let _modelling = profile::enter(Part::World);
+            self.network.send(self.now, endpoint(from), endpoint(to))
+        };
         self.sent += 1;
         let disturbance = if self.sent >= 1_000 { self.disturb } else { 0 };
         let Some((last, others)) = fate.arrivals().split_last() else { return };
@@ -347,6 +358,7 @@ impl Cluster {
     }
 
     fn deliver(&mut self, hosts: &mut impl Hosts, from: Address, to: Address, message: Message<Request>) {
+        let _delivering = profile::enter(Part::Transport);
         if self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
             return;
         }

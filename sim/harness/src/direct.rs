@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, Next};
 use crate::hosts::Hosts;
 use crate::observe::probe;
 use crate::process::promise;
+use crate::profile::{self, Part};
 
 /// A message that waits for a write.
 struct Held {
@@ -84,6 +85,7 @@ impl Direct {
         let clock = process.timing.clock.mono(now);
         crate::log::set_node(Some(id));
         if let Some(node) = &mut host.node {
+            let _handling = profile::enter(Part::Node);
             node.handle(clock, input, &mut out);
         }
         self.take_output(cluster, id, out);
@@ -229,7 +231,10 @@ impl Hosts for Direct {
             return;
         };
         crate::log::set_node(None);
-        client.handle(cluster.now, input, &mut out);
+        {
+            let _handling = profile::enter(Part::Node);
+            client.handle(cluster.now, input, &mut out);
+        }
         for notice in out.notices.drain(..) {
             cluster.note_client_notice(id, notice);
         }

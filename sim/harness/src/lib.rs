@@ -13,6 +13,7 @@
 //! | `workload.rs` | the plan's operations: callers who invoke, wait, lose patience; the history |
 //! | `observe.rs` | the one stream of events: hashed, judged online, recorded; probes |
 //! | `judge.rs` | what is judged at the end: linearizability, liveness, vacuity |
+//! | `profile.rs` | which part of a run the processor is at |
 //! | `log.rs` | the log: tracing, stamped with virtual time and node |
 //!
 //! Invariants: a run is a function of (engine, plan, mutant) alone; what is judged is the event stream and the history, never a
@@ -33,6 +34,7 @@ mod nemesis;
 mod notes;
 mod observe;
 mod process;
+pub mod profile;
 mod queue;
 mod report;
 mod run;

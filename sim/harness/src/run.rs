@@ -11,6 +11,7 @@ use world::US;
 use crate::cluster::Cluster;
 use crate::direct::Direct;
 use crate::hosts::Hosts;
+use crate::profile::{self, Part};
 use crate::{Artifacts, Engine, Finding, RunOptions, RunReport, judge};
 
 /// After the heal, how often to see whether everything has come to rest (virtual).
@@ -36,12 +37,14 @@ pub fn run(plan: &Plan, options: &RunOptions) -> (RunReport, Option<Artifacts>) 
 
 fn run_here(plan: &Plan, options: &RunOptions) -> (RunReport, Option<Artifacts>) {
     let began = Instant::now();
+    let _running = profile::enter(Part::Scheduler);
     mutants::plant(options.mutant);
     let (outcome, log) =
         if options.record { crate::log::with_log(&options.log, || play(plan, options)) } else { (play(plan, options), Vec::new()) };
     mutants::plant(None);
     let Played { mut cluster, header, findings, at_rest } = outcome;
 
+    let _judging = profile::enter(Part::Checks);
     // Judge: what the online checks found, what is judged at the end, and whether the run went where its scenario says.
     let verdicts = judge::judge(&mut cluster, findings, &at_rest, options);
     let report = judge::report(&cluster, plan, options, verdicts, began);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::time::Duration;
 
 use super::stage::{Stage, now};
+use crate::profile::{self, Part};
 
 /// One life of a client, as its shell sees the world. Its clock is perfect, as on the direct engine.
 pub(crate) struct CallerHost {
@@ -20,6 +21,7 @@ pub(crate) struct CallerHost {
 
 impl Clock for CallerHost {
     fn now(&self) -> Nanos {
+        profile::set(Part::Node);
         let now = now();
         crate::log::set_time(now);
         crate::log::set_node(None);
@@ -39,6 +41,10 @@ impl ClientHost for CallerHost {
         };
         self.stage.with(|cluster| cluster.note_clog(from, to_node));
         calls.send(to, message);
+    }
+
+    fn settled(&self) {
+        profile::set(Part::Scheduler);
     }
 
     fn notice(&self, notice: Notice) {

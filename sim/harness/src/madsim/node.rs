@@ -15,6 +15,7 @@ use super::stage::{Stage, now};
 use crate::cluster::Next;
 use crate::observe::probe;
 use crate::process::{Timing, promise};
+use crate::profile::{self, Part};
 
 /// Executions under way in one life of a node, each with the way to say that its time is over.
 #[derive(Default)]
@@ -50,6 +51,7 @@ pub(crate) struct NodeHost {
 impl Clock for NodeHost {
     fn now(&self) -> Nanos {
         // The shell asks before every input: from here on, what is logged is this node's.
+        profile::set(Part::Node);
         let now = now();
         crate::log::set_time(now);
         crate::log::set_node(Some(self.id));
@@ -106,6 +108,10 @@ impl Host for NodeHost {
             cluster.note_node_event(self.id, &event);
             cluster.observer.node(self.id, event);
         });
+    }
+
+    fn settled(&self) {
+        profile::set(Part::Scheduler);
     }
 
     fn fatal(&self, reason: String) {
