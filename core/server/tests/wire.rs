@@ -107,7 +107,7 @@ fn reply() -> impl Strategy<Value = Reply<Request>> {
         (n, n).prop_map(|(nonce, client)| Reply::SessionBegun { nonce, client }),
         n.prop_map(|client| Reply::SessionEnded { client }),
         leadership().prop_map(|cluster| Reply::SessionRefused { cluster }),
-        (read.clone(), n, synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
+        (read, n, synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
         (read, leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
         (leadership(), version(), proptest::collection::vec(any::<u32>(), 0..6))
             .prop_map(|(leadership, version, voters)| { Reply::Cluster { leadership, membership: Membership { version, voters } } }),
@@ -143,7 +143,7 @@ fn peer() -> impl Strategy<Value = PeerMessage<Request>> {
         n.prop_map(|commit| PeerMessage::Commit { commit }),
         (n, n).prop_map(|(commit, round)| PeerMessage::Heartbeat { commit, round }),
         n.prop_map(|round| PeerMessage::HeartbeatReply { round }),
-        (read.clone(), command()).prop_map(|(read, command)| PeerMessage::ReadIndex { read, command: Arc::new(command) }),
+        (read, command()).prop_map(|(read, command)| PeerMessage::ReadIndex { read, command: Arc::new(command) }),
         (read, proptest::option::of(n)).prop_map(|(read, index)| PeerMessage::ReadIndexReply { read, index }),
         pool().prop_map(|proposals| PeerMessage::HandOver { proposals }),
     ]

@@ -97,7 +97,7 @@ impl Processes {
             runtime: madsim::runtime::Handle::current(),
             nodes: (0..nodes).map(|_| NodeProcess { madsim: None, link: None, slot: slot() }).collect(),
             clients: (0..clients).map(|_| ClientProcess { madsim: None, inbox: None, slot: slot() }).collect(),
-            grpc: stage.with(|cluster| Grpc::drawn(cluster)),
+            grpc: stage.with(Grpc::drawn),
         }
     }
 
