@@ -50,6 +50,21 @@ fn a_quarter_of_the_runs_go_over_grpc() {
 }
 
 #[test]
+fn partitions_become_clogs_over_grpc() {
+    let (mut over, mut swallowed) = (0, 0);
+    for seed in 1..=24 {
+        let (report, _) = run(&drawn("partitions", seed), &RunOptions { engine: Engine::Madsim, ..RunOptions::default() });
+        assert_eq!(report.verdict, Verdict::Pass, "seed {seed}: {:#?}", report.findings);
+        if report.probes["over_grpc"] == 1 {
+            over += 1;
+            swallowed += report.faults.iter().filter(|(kind, _)| kind.starts_with("partition")).map(|(_, times)| times).sum::<u64>();
+            assert!(!report.faults.contains_key("message_lost"), "the world's network carries nothing");
+        }
+    }
+    assert!(over > 0 && swallowed > 0, "{swallowed} messages in {over} runs");
+}
+
+#[test]
 fn runs_leave_no_memory_behind() {
     let plans: Vec<Plan> = (1..=8).map(|seed| drawn("sessions", seed)).collect();
     let some_runs = |n: usize| {
