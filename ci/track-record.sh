@@ -11,11 +11,11 @@ cargo sim mutants --fixed --json "$work/mutants.jsonl" > "$work/table"
 cat "$work/table"
 field() { sed -nE "s/.*\"$1\":\"?([^\",}]*)\"?.*/\1/p" <<< "$2"; }
 {
-  printf '| planted bug | caught by | the first seed, from 1, that shows it |\n| --- | --- | --- |\n'
+  printf '| planted bug | engine | caught by | the first seed, from 1, that shows it |\n| --- | --- | --- | --- |\n'
   while IFS= read -r line; do
     case $line in *'"kind":"mutant"'*) ;; *) continue ;; esac
     name=$(field name "$line")
-    printf '| `%s` | %s | `%s` %s |\n' "$name" "$(field check "$line")" "$(field scenario "$line")" "$(field seed "$line")"
+    printf '| `%s` | %s | %s | `%s` %s |\n' "$name" "$(field engine "$line")" "$(field check "$line")" "$(field scenario "$line")" "$(field seed "$line")"
   done < "$work/mutants.jsonl"
 } > "$work/rows"
 

@@ -67,6 +67,17 @@ mutants! {
     FsyncErrorRetried = "fsync-error-retried", "D", "a failed sync is retried and then trusted";
     ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
     ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";
+    AnswerBeforeWrite = "answer-before-write", "D", "the shell sends a client's answer before the write it depends on has ended";
+    TaskSurvivesCrash = "task-survives-crash", "D", "the shell's outbox outlives its node's crash, and sends what it still held";
+    LostWakeUp = "lost-wake-up", "V", "a call waits on the cmd board only after its answer was looked for: one that came meanwhile wakes nobody";
+    StaleLeaderRetry = "stale-leader-retry", "V", "the shell's retries go to the leader that the command was first sent to";
+}
+
+impl Mutant {
+    /// Whether it stands in `core/server`, so that only engines that run the shell can show it.
+    pub fn is_of_shell(self) -> bool {
+        matches!(self, Mutant::AnswerBeforeWrite | Mutant::TaskSurvivesCrash | Mutant::LostWakeUp | Mutant::StaleLeaderRetry)
+    }
 }
 
 impl std::fmt::Display for Mutant {

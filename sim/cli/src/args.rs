@@ -38,9 +38,11 @@ pub enum Command {
     Mutants(Mutants),
     /// One self-contained HTML page of a run (not built yet)
     Report(NotBuilt),
+    /// Make each seed twice, the second time in a fresh process, and compare
+    Determinism(Determinism),
     /// What there is
     List(List),
-    /// How fast: runs per second of the scenario `standard` on one core, with the checks on and off
+    /// How fast: runs per second of the scenario `standard` on one core, on both engines, and where the time goes
     Bench(Bench),
     /// Is this machine ready
     Doctor,
@@ -54,22 +56,41 @@ pub enum Command {
 pub enum Engine {
     /// A bare event loop
     Direct,
-    /// The madsim runtime (not built yet)
+    /// The shell of core/server, on the madsim runtime
     Madsim,
-    /// Both (not built yet)
+    /// Every seed on direct, and those divisible by 20 on madsim as well
     Both,
 }
 
 impl Engine {
-    /// Only `direct` exists.
+    /// The engine of a command that makes one run.
     ///
     /// # Errors
-    /// A usage error for the others.
-    pub fn require_built(self) -> anyhow::Result<()> {
+    /// A usage error for `both`.
+    pub fn one(self) -> anyhow::Result<harness::Engine> {
         match self {
-            Engine::Direct => Ok(()),
-            Engine::Madsim => Err(usage("--engine madsim is not built yet; only `--engine direct` (the default) is")),
-            Engine::Both => Err(usage("--engine both is not built yet, since madsim is not; only `--engine direct` (the default) is")),
+            Engine::Direct => Ok(harness::Engine::Direct),
+            Engine::Madsim => Ok(harness::Engine::Madsim),
+            Engine::Both => Err(usage("--engine both: this command makes one run; accepted: direct or madsim")),
+        }
+    }
+
+    /// The engines on which a batch runs a seed.
+    pub fn of_seed(self, seed: u64) -> &'static [harness::Engine] {
+        match self {
+            Engine::Direct => &[harness::Engine::Direct],
+            Engine::Madsim => &[harness::Engine::Madsim],
+            Engine::Both if seed.is_multiple_of(20) => Engine::Both.all(),
+            Engine::Both => &[harness::Engine::Direct],
+        }
+    }
+
+    /// The engines it stands for.
+    pub fn all(self) -> &'static [harness::Engine] {
+        match self {
+            Engine::Direct => &[harness::Engine::Direct],
+            Engine::Madsim => &[harness::Engine::Madsim],
+            Engine::Both => &[harness::Engine::Direct, harness::Engine::Madsim],
         }
     }
 }
@@ -89,7 +110,7 @@ pub struct Fuzz {
     #[arg(long, value_name = "SEED")]
     pub from: Option<String>,
     /// What drives node and client
-    #[arg(long, value_enum, default_value = "direct")]
+    #[arg(long, value_enum, default_value = "both")]
     pub engine: Engine,
     /// Worker processes [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -133,9 +154,9 @@ pub struct Repro {
     /// Scenario of the seed; drawn from the seed by default, as `fuzz` does
     #[arg(long, value_name = "S")]
     pub scenario: Option<String>,
-    /// What drives node and client
-    #[arg(long, value_enum, default_value = "direct", value_name = "E")]
-    pub engine: Engine,
+    /// What drives node and client [default: direct; a finding's own]
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
     /// Plant a known bug
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -160,6 +181,9 @@ pub struct Shrink {
     /// Scenario of the seed; drawn from the seed by default
     #[arg(long, value_name = "S")]
     pub scenario: Option<String>,
+    /// What drives node and client [default: direct; a finding's own]
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
     /// Plant a known bug; a finding brings its own
     #[arg(long, value_name = "NAME")]
     pub mutant: Option<String>,
@@ -220,6 +244,9 @@ pub struct Mutants {
     /// First seed
     #[arg(long, value_name = "SEED", default_value = "1")]
     pub from: String,
+    /// On which engines; a bug of the shell is hunted on madsim only
+    #[arg(long, value_enum, default_value = "both", value_name = "E")]
+    pub engine: Engine,
     /// Only the seeds of scenarios/mutants.toml: quick, for CI
     #[arg(long)]
     pub fixed: bool,
@@ -232,6 +259,22 @@ pub struct Mutants {
     /// One JSON object per mutant
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// `determinism`.
+#[derive(Debug, Args)]
+pub struct Determinism {
+    /// How many seeds
+    #[arg(default_value_t = 100)]
+    pub seeds: u64,
+    /// First seed; random and printed by default
+    #[arg(long, value_name = "SEED")]
+    pub from: Option<String>,
+    /// On which engines
+    #[arg(long, value_enum, default_value = "both", value_name = "E")]
+    pub engine: Engine,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -264,7 +307,7 @@ pub enum Listed {
 /// `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Runs with the checks on; as many again with the checks off
+    /// Runs on each engine; as many again with the checks off
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub runs: u64,
     /// First seed

@@ -1,7 +1,7 @@
 //! Many runs at once: lanes (threads, each with its worker process) take jobs from a source, confirm what failed, and hand reports to
 //! one listener. Nothing is kept of a run that passed.
 
-use harness::RunReport;
+use harness::{Engine, RunReport};
 use mutants::Mutant;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ const EXAMPLES_MAX: u64 = 3;
 pub struct Item {
     /// What to run.
     pub work: Work,
+    /// On what.
+    pub engine: Engine,
     /// Where it comes from.
     pub origin: Origin,
     /// Its number among the new seeds of the batch; `None` for a replay.
@@ -108,7 +110,7 @@ pub fn run(
 
 fn one(settings: &Settings, lane: &mut Lane, item: Item, kinds: &Mutex<BTreeMap<Kind, u64>>, scratch: &AtomicU64) -> anyhow::Result<Ended> {
     let mutant = settings.mutant.map(|m| m.name().to_owned());
-    let job = Job { work: item.work.clone(), mutant, record: None, log: "debug".to_owned() };
+    let job = Job { work: item.work.clone(), engine: item.engine, mutant, record: None, log: "debug".to_owned() };
     let report = lane.run(&job)?;
     let Some(store) = settings.store.as_ref().filter(|_| is_kept(report.verdict)) else {
         return Ok(Ended { item, report, finding: None });

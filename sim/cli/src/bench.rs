@@ -1,10 +1,13 @@
-//! `bench`: how fast. One scenario on one core in one process, runs with all checks and runs without any taking turns, so that the ratio is of
-//! one machine at one time.
+//! `bench`: how fast. One scenario on one core in one process; runs on direct with all checks and without, and runs on madsim, taking turns, so
+//! that the ratios are of one machine at one time. Where the time goes is sampled: a thread looks, many times a run, at which part it is.
 
 use anyhow::bail;
-use harness::{RunOptions, RunReport, Verdict};
+use harness::profile::{self, Part};
+use harness::{Engine, RunOptions, RunReport, Verdict};
 use plan::Plan;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::args::Bench;
 use crate::error::usage;
@@ -14,6 +17,14 @@ use crate::term::{self, Paint, duration, percent, plural, thousands};
 
 /// Runs before the clock starts.
 const WARM_UP: u64 = 5;
+/// Between two looks of the sampler.
+const SAMPLE_INTERVAL: Duration = Duration::from_micros(50);
+
+/// What takes turns: the engine, and whether the checks are on.
+const SIDES: [(Engine, bool); 3] = [(Engine::Direct, true), (Engine::Direct, false), (Engine::Madsim, true)];
+const DIRECT: usize = 0;
+const UNJUDGED: usize = 1;
+const MADSIM: usize = 2;
 
 /// What one side of the comparison adds up to.
 #[derive(Default)]
@@ -24,6 +35,7 @@ struct Side {
     events: u64,
     ops: u64,
     sim_ns: u64,
+    failed: u64,
 }
 
 impl Side {
@@ -34,57 +46,73 @@ impl Side {
         self.events += report.events;
         self.ops += report.ops;
         self.sim_ns += report.sim_ns;
+        self.failed += u64::from(report.verdict != Verdict::Pass);
     }
 
     fn per_second(&self) -> f64 {
         self.runs as f64 * 1e9 / self.ns.max(1) as f64
     }
+
+    fn per_event(&self, ns: u64) -> f64 {
+        ns as f64 / self.events.max(1) as f64
+    }
 }
+
+/// How often each part of each side was seen.
+type Seen = [[u64; Part::ALL.len()]; SIDES.len()];
 
 /// Runs the command.
 ///
 /// # Errors
-/// Bad input; or a run that failed, whose speed means nothing.
+/// Bad input; or runs that judging changed, whose speed means nothing.
 pub fn bench(args: &Bench) -> anyhow::Result<i32> {
     let scenario = scenarios::by_name(&args.scenario)?;
     let from = parse_seed(&args.from).map_err(|e| usage(format!("--from: {e}")))?;
     let Some(_) = from.checked_add(WARM_UP + args.runs) else {
         return Err(usage(format!("--from {from}: the last seed would be out of range; accepted: up to {}", u64::MAX)));
     };
-    let (mut on, mut off) = (Side::default(), Side::default());
-    let mut draw_ns = 0;
-    let (mut memory_begin, mut failed) = (None, 0);
-    for i in 0..WARM_UP + args.runs {
-        let begun = Instant::now();
-        let plan = scenario.draw(from + i);
-        let drawn = begun.elapsed().as_nanos() as u64;
-        // Who goes first alternates: the second finds warm caches.
-        let order = if i % 2 == 0 { [true, false] } else { [false, true] };
-        for judge in order {
-            let (report, ns) = timed(&plan, judge);
-            if i < WARM_UP {
-                continue;
+    let mut sides: [Side; 3] = Default::default();
+    let (mut draw_ns, mut memory_begin) = (0, None);
+    let (at, over, seen) = (AtomicUsize::new(usize::MAX), AtomicBool::new(false), Mutex::new(Seen::default()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if let Some(of_side) = seen.lock().expect("no holder panics").get_mut(at.load(Ordering::Relaxed)) {
+                    of_side[profile::sample() as usize] += 1;
+                }
+                std::thread::sleep(SAMPLE_INTERVAL);
             }
-            failed += u64::from(judge && report.verdict != Verdict::Pass);
-            if judge { on.add(&report, ns) } else { off.add(&report, ns) }
+        });
+        for i in 0..WARM_UP + args.runs {
+            let begun = Instant::now();
+            let plan = scenario.draw(from + i);
+            let drawn = begun.elapsed().as_nanos() as u64;
+            // Who goes first changes: the next finds warm caches.
+            for turn in 0..SIDES.len() {
+                let side = (turn + i as usize) % SIDES.len();
+                at.store(if i < WARM_UP { usize::MAX } else { side }, Ordering::Relaxed);
+                let (report, ns) = timed(&plan, SIDES[side]);
+                at.store(usize::MAX, Ordering::Relaxed);
+                if i >= WARM_UP {
+                    sides[side].add(&report, ns);
+                }
+            }
+            if i + 1 == WARM_UP {
+                memory_begin = resident_bytes();
+            } else if i >= WARM_UP {
+                draw_ns += drawn;
+            }
         }
-        if i + 1 == WARM_UP {
-            memory_begin = resident_bytes();
-        } else if i >= WARM_UP {
-            draw_ns += drawn;
-        }
+        over.store(true, Ordering::Relaxed);
+    });
+    if sides[DIRECT].events != sides[UNJUDGED].events {
+        let (on, off) = (sides[DIRECT].events, sides[UNJUDGED].events);
+        bail!("the same seeds made {on} events with the checks on and {off} with them off: judging must not change a run");
     }
-    if on.runs == 0 || on.events != off.events {
-        bail!(
-            "the same seeds made {} events with the checks on and {} with them off: judging must not change a run",
-            on.events,
-            off.events
-        );
-    }
-    term::out(&render(args, &on, &off, draw_ns, failed));
+    term::out(&render(args, &sides, &seen.into_inner().expect("no holder panics"), draw_ns));
     if let (Some(begin), Some(end)) = (memory_begin, resident_bytes()) {
         let growth = end.saturating_sub(begin);
-        let each = growth as f64 / (2 * args.runs) as f64;
+        let each = growth as f64 / (SIDES.len() as u64 * args.runs) as f64;
         term::out(&format!(
             "  memory    {:.1} MB resident, {:.1} KB more than after the warm-up ({each:.0} bytes a run)\n",
             end as f64 / 1e6,
@@ -94,51 +122,53 @@ pub fn bench(args: &Bench) -> anyhow::Result<i32> {
     Ok(0)
 }
 
-fn timed(plan: &Plan, judge: bool) -> (RunReport, u64) {
-    let options = RunOptions { judge, ..RunOptions::default() };
+fn timed(plan: &Plan, (engine, judge): (Engine, bool)) -> (RunReport, u64) {
+    let options = RunOptions { engine, judge, ..RunOptions::default() };
     let begun = Instant::now();
     let (report, _) = harness::run(plan, &options);
     (report, begun.elapsed().as_nanos() as u64)
 }
 
-fn render(args: &Bench, on: &Side, off: &Side, draw_ns: u64, failed: u64) -> String {
+fn render(args: &Bench, sides: &[Side; 3], seen: &Seen, draw_ns: u64) -> String {
     let paint = Paint::for_stdout();
-    let per_event = |ns: u64| ns as f64 / on.events.max(1) as f64;
-    let judge_ns = on.ns.saturating_sub(off.ns);
-    let mut out = format!(
-        "{}: {} of {} from seed {} on one core, all checks on\n\n",
-        paint.bold(&format!("{:.1} runs/s", on.per_second())),
-        plural(on.runs, "run", "runs"),
-        args.scenario,
-        args.from
-    );
+    let (on, off, madsim) = (&sides[DIRECT], &sides[UNJUDGED], &sides[MADSIM]);
+    let runs = plural(on.runs, "run", "runs");
+    let mut out = format!("{} of {} from seed {} on each engine, on one core, all checks on\n\n", runs, args.scenario, args.from);
+    for (name, side) in [("direct", on), ("madsim", madsim)] {
+        out += &format!(
+            "  {name:<10}{}, {} a run ({} at best): {} events, {} operations, {} of virtual time\n",
+            paint.bold(&format!("{:.1} runs/s", side.per_second())),
+            duration(side.ns / side.runs),
+            duration(side.ns_min),
+            thousands(side.events / side.runs),
+            thousands(side.ops / side.runs),
+            duration(side.sim_ns / side.runs)
+        );
+    }
     out += &format!(
-        "  checks off  {:.1} runs/s; with the checks on a run takes {:.2} times as long\n",
-        off.per_second(),
+        "  ratios    a run on madsim takes {:.2} times as long as on direct; with the checks on {:.2} times as long as with them off\n",
+        ratio(madsim.ns, on.ns),
         ratio(on.ns, off.ns)
     );
     out += &format!(
-        "  a run       {} ({} at best), {} events, {} operations, {} of virtual time\n",
-        duration(on.ns / on.runs),
-        duration(on.ns_min),
-        thousands(on.events / on.runs),
-        thousands(on.ops / on.runs),
-        duration(on.sim_ns / on.runs)
-    );
-    out += &format!(
-        "  events      {}/s with the checks on, {}/s off; {:.0} simulated seconds per second\n",
+        "  events    direct {}/s, madsim {}/s; drawing a plan takes {:.0} ns an event\n\n",
         thousands((on.events as f64 * 1e9 / on.ns.max(1) as f64) as u64),
-        thousands((off.events as f64 * 1e9 / off.ns.max(1) as f64) as u64),
-        on.sim_ns as f64 / on.ns.max(1) as f64
+        thousands((madsim.events as f64 * 1e9 / madsim.ns.max(1) as f64) as u64),
+        on.per_event(draw_ns)
     );
-    out += &format!(
-        "  an event    {:.0} ns: {:.0} ns to run, {:.0} ns to judge ({:.0} %); drawing the plan {:.0} ns\n",
-        per_event(on.ns),
-        per_event(off.ns),
-        per_event(judge_ns),
-        percent(judge_ns, on.ns),
-        per_event(draw_ns)
-    );
+    out += "  ns an event, by part, sampled\n";
+    out += &format!("  {:<10}{:>10}{:>10}\n", "", "direct", "madsim");
+    let part_ns = |side: usize, part: Part| {
+        let samples: u64 = seen[side].iter().sum();
+        sides[side].per_event(sides[side].ns) * seen[side][part as usize] as f64 / samples.max(1) as f64
+    };
+    for part in Part::ALL {
+        out += &format!("  {:<10}{:>10.0}{:>10.0}\n", part.name(), part_ns(DIRECT, part), part_ns(MADSIM, part));
+    }
+    out += &format!("  {:<10}{:>10.0}{:>10.0}\n", "all", on.per_event(on.ns), madsim.per_event(madsim.ns));
+    let judged = percent(on.ns.saturating_sub(off.ns), on.ns);
+    out += &format!("\n  checks off  direct makes {:.1} runs/s: judging is {judged:.0} % of a run\n", off.per_second());
+    let failed = on.failed + madsim.failed;
     if failed > 0 {
         out += &paint.odd(&format!("  {} did not pass: `cargo sim fuzz {}` shows why\n", plural(failed, "run", "runs"), args.scenario));
     }

@@ -1,5 +1,6 @@
 //! `doctor`: is this machine ready? Each line is one thing looked at; what is only missing for commands that are not built is a remark.
 
+use harness::Engine;
 use std::process::Command;
 use std::time::Duration;
 
@@ -133,15 +134,20 @@ fn read_scenarios() -> Health {
 
 fn determinism() -> Health {
     let scenario = scenarios::drawn_from_all(SEED).name.clone();
-    let job = Job { work: Work::Seed { scenario: scenario.clone(), seed: SEED }, mutant: None, record: None, log: "error".to_owned() };
-    let run = || Lane::new(Duration::from_secs(60)).run(&job);
-    match (run(), run()) {
-        (Ok(a), Ok(b)) if same(&a, &b) => {
-            Well(format!("seed {SEED} of {scenario} twice, in fresh processes: {} both times, {} a run", a.trace_hash, duration(a.wall_ns)))
+    let mut shown = Vec::new();
+    for engine in [Engine::Direct, Engine::Madsim] {
+        let work = Work::Seed { scenario: scenario.clone(), seed: SEED };
+        let job = Job { work, engine, mutant: None, record: None, log: "error".to_owned() };
+        let run = || Lane::new(Duration::from_secs(60)).run(&job);
+        match (run(), run()) {
+            (Ok(a), Ok(b)) if same(&a, &b) => shown.push(format!("{} {}, {} a run", engine.name(), a.trace_hash, duration(a.wall_ns))),
+            (Ok(a), Ok(b)) => {
+                return Ill(format!("seed {SEED} of {scenario} came to {} and to {} on {}", a.trace_hash, b.trace_hash, engine.name()));
+            }
+            (Err(error), _) | (_, Err(error)) => return Ill(format!("a worker failed: {error:#}")),
         }
-        (Ok(a), Ok(b)) => Ill(format!("seed {SEED} of {scenario} came to {} and to {}", a.trace_hash, b.trace_hash)),
-        (Err(error), _) | (_, Err(error)) => Ill(format!("a worker failed: {error:#}")),
     }
+    Well(format!("seed {SEED} of {scenario} twice, in fresh processes, the same both times: {}", shown.join("; ")))
 }
 
 fn tla() -> Health {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::args::Fuzz;
+use crate::args::{Engine, Fuzz};
 use crate::batch::{self, Ended, Item, Settings, kind};
 use crate::error::{EXIT_HARNESS, usage};
 use crate::findings::{self, Store, root};
@@ -38,7 +38,6 @@ const REPORTS_MAX: usize = 3;
 /// # Errors
 /// Bad input, before anything ran or was written; or the harness itself failed.
 pub fn fuzz(args: &Fuzz) -> anyhow::Result<i32> {
-    args.engine.require_built()?;
     let scenarios = scenarios::select(&args.scenario)?;
     let mutant = args.mutant.as_deref().map(scenarios::mutant).transpose()?;
     let shard = match &args.shard {
@@ -54,7 +53,7 @@ pub fn fuzz(args: &Fuzz) -> anyhow::Result<i32> {
         return Err(usage(format!("--from {from} and --seeds: the last seed would be out of range; accepted: up to {}", u64::MAX)));
     }
     let store = args.out.clone().map_or_else(Store::default_place, Store::new);
-    let replays = if args.from.is_some() { Vec::new() } else { replays(&store, mutant, &scenarios)? };
+    let replays = if args.from.is_some() { Vec::new() } else { replays(&store, mutant, &scenarios, args.engine)? };
     let json = Lines::open(args.json.as_deref())?;
     if let Some(path) = &args.junit {
         require_directory("--junit", path)?;
@@ -68,11 +67,11 @@ pub fn fuzz(args: &Fuzz) -> anyhow::Result<i32> {
     let interrupted = interrupts(&stop)?;
     // A planted bug may well change the mix.
     let general = mutant.is_none() && scenarios::are_general(&scenarios);
-    let mut work =
-        Source { replays: replays.into(), scenarios, from, seeds, shard, i: 0, until: args.duration.map(|d| Instant::now() + d) };
+    let until = args.duration.map(|d| Instant::now() + d);
+    let mut work = Source { replays: replays.into(), scenarios, engine: args.engine, from, seeds, shard, i: 0, engines: [].iter(), until };
     let length = match args.duration {
         Some(time) => Length::Time(time),
-        None => Length::Runs((0..seeds.unwrap_or(0)).filter(|i| shard.has(*i)).count() as u64),
+        None => Length::Runs((0..seeds.unwrap_or(0)).filter(|i| shard.has(*i)).map(|i| args.engine.of_seed(from + i).len() as u64).sum()),
     };
     let mut batch = Listener {
         args,
@@ -114,7 +113,10 @@ struct Source {
     from: u64,
     seeds: Option<u64>,
     shard: Shard,
+    engine: Engine,
+    /// Seeds begun; the last of them has these engines left.
     i: u64,
+    engines: std::slice::Iter<'static, harness::Engine>,
     until: Option<Instant>,
 }
 
@@ -126,28 +128,35 @@ impl Source {
         if let Some(item) = self.replays.pop_front() {
             return Some(item);
         }
-        while self.seeds.is_none_or(|seeds| self.i < seeds) {
-            let i = self.i;
-            self.i += 1;
-            if self.shard.has(i) {
-                let seed = self.from.checked_add(i)?;
+        loop {
+            if let Some(engine) = self.engines.next() {
+                let (i, seed) = (self.i - 1, self.from.checked_add(self.i - 1)?);
                 let scenario = scenarios::drawn(seed, &self.scenarios).name.clone();
-                return Some(Item { work: Work::Seed { scenario, seed }, origin: Origin::Seed, number: Some(i) });
+                return Some(Item { work: Work::Seed { scenario, seed }, engine: *engine, origin: Origin::Seed, number: Some(i) });
             }
+            if self.seeds.is_some_and(|seeds| self.i >= seeds) {
+                return None;
+            }
+            if self.shard.has(self.i) {
+                self.engines = self.engine.of_seed(self.from.checked_add(self.i)?).iter();
+            }
+            self.i += 1;
         }
-        None
     }
 }
 
-/// Open findings of the chosen scenarios, then regression plans of theirs. A finding that cannot be read any more is no reason not to test.
-fn replays(store: &Store, mutant: Option<Mutant>, scenarios: &[&'static Scenario]) -> anyhow::Result<Vec<Item>> {
+/// Open findings of the chosen scenarios, each on the engine that showed it, then regression plans of theirs, on every engine asked for. A
+/// finding that cannot be read any more is no reason not to test.
+fn replays(store: &Store, mutant: Option<Mutant>, scenarios: &[&'static Scenario], engine: Engine) -> anyhow::Result<Vec<Item>> {
     let (open, unreadable) = open_findings(store, mutant)?;
     unreadable.iter().for_each(|sentence| term::err(&format!("not replayed: {sentence}")));
     // A regression plan may name a scenario of its own: it is left out only if another one was asked for.
     let all = scenarios.len() == plan::scenarios().len();
     let chosen = |target: &Target| all || scenarios.iter().any(|s| s.name == target.plan.scenario);
-    let targets = open.into_iter().map(|(_, target)| target).chain(regressions()?);
-    Ok(targets.filter(chosen).map(|t| Item { work: t.work, origin: t.origin, number: None }).collect())
+    let findings = open.into_iter().map(|(_, target)| target);
+    let plans = regressions()?.into_iter().flat_map(|plan| engine.all().iter().map(move |&engine| Target { engine, ..plan.clone() }));
+    let targets = findings.chain(plans).filter(chosen);
+    Ok(targets.map(|t| Item { work: t.work, engine: t.engine, origin: t.origin, number: None }).collect())
 }
 
 /// Hears of every run: counts it, prints it if it failed, and writes its line.
@@ -157,7 +166,7 @@ struct Listener<'a> {
     json: Lines,
     junit: Junit,
     tally: Tally,
-    /// The new seeds alone, for the mix.
+    /// The new seeds alone, each once, for the mix.
     new: Tally,
     /// Whether the mix must be within its bands.
     general: bool,
@@ -171,7 +180,8 @@ impl Listener<'_> {
         let report = &ended.report;
         let replay = ended.item.number.is_none();
         self.tally.add(report, replay);
-        if !replay {
+        let again = self.args.engine == Engine::Both && ended.item.engine == harness::Engine::Madsim;
+        if !replay && !again {
             self.new.add(report, false);
         }
         let files = match &ended.item.origin {
@@ -188,7 +198,7 @@ impl Listener<'_> {
             }
             return Ok(false);
         }
-        let arguments = ended.item.origin.arguments(&report.scenario, report.seed, report.mutant.as_deref());
+        let arguments = ended.item.origin.arguments(&report.scenario, report.seed, report.mutant.as_deref(), &report.engine);
         self.junit.add(report, &arguments);
         let (_, check, rule, _) = kind(report);
         let entry = self.failures.entry((check.clone(), rule.clone(), report.verdict.name().to_owned())).or_insert((0, arguments.clone()));
@@ -266,6 +276,9 @@ fn again(args: &Fuzz, from: u64) -> String {
         Some(time) => words.push(format!("--for {}s", time.as_secs().max(1))),
         None => words.push(format!("--seeds {}", args.seeds.unwrap_or(SEEDS_DEFAULT))),
     }
+    if args.engine != Engine::Both {
+        words.push(format!("--engine {}", args.engine.of_seed(1)[0].name()));
+    }
     words.extend(args.shard.as_ref().map(|s| format!("--shard {}", shell(s))));
     words.extend(args.mutant.as_ref().map(|m| format!("--mutant {m}")));
     words.join(" ")
@@ -292,7 +305,18 @@ mod tests {
     fn source(seeds: u64, shard: &str) -> Source {
         let shard = Shard::parse(shard).unwrap();
         let scenarios = plan::scenarios().iter().collect();
-        Source { replays: Default::default(), scenarios, from: 100, seeds: Some(seeds), shard, i: 0, until: None }
+        let engine = Engine::Direct;
+        Source {
+            replays: Default::default(),
+            scenarios,
+            engine,
+            from: 100,
+            seeds: Some(seeds),
+            shard,
+            i: 0,
+            engines: [].iter(),
+            until: None,
+        }
     }
 
     fn seeds(mut source: Source) -> Vec<u64> {
@@ -304,6 +328,13 @@ mod tests {
         assert_eq!(seeds(source(4, "1/1")), [100, 101, 102, 103]);
         assert_eq!(seeds(source(5, "2/2")), [101, 103]);
         assert_eq!(seeds(source(0, "1/1")), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn both_engines_run_every_twentieth_seed() {
+        let both = Source { engine: Engine::Both, ..source(41, "1/1") };
+        let twice: Vec<u64> = seeds(both).windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+        assert_eq!(twice, [100, 120, 140]);
     }
 
     #[test]

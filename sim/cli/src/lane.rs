@@ -88,7 +88,7 @@ impl Lane {
                         bail!("a worker ended before it began a run ({status}): {}", stderr.join(" / "));
                     };
                     let finding = if hung { hang(self.run_limit, stderr) } else { death(status, stderr) };
-                    return Ok(crashed(scenario, seed, job.mutant.clone(), finding, begun.elapsed()));
+                    return Ok(crashed(scenario, seed, job, finding, begun.elapsed()));
                 }
             }
         }
@@ -192,12 +192,12 @@ fn finding(rule: &str, message: String, stderr: Vec<String>) -> Finding {
 }
 
 /// The report of a run that could not write its own.
-fn crashed(scenario: String, seed: u64, mutant: Option<String>, finding: Finding, wall: Duration) -> RunReport {
+fn crashed(scenario: String, seed: u64, job: &Job, finding: Finding, wall: Duration) -> RunReport {
     RunReport {
         scenario,
-        engine: "direct".to_owned(),
+        engine: job.engine.name().to_owned(),
         seed,
-        mutant,
+        mutant: job.mutant.clone(),
         verdict: Verdict::Crash,
         checks: BTreeMap::from([(finding.check.clone(), Verdict::Crash)]),
         findings: vec![finding],
@@ -231,7 +231,8 @@ mod tests {
     }
 
     fn job() -> Job {
-        Job { work: Work::Seed { scenario: "standard".into(), seed: 7 }, mutant: Some("x".into()), record: None, log: String::new() }
+        let work = Work::Seed { scenario: "standard".into(), seed: 7 };
+        Job { work, engine: harness::Engine::Direct, mutant: Some("x".into()), record: None, log: String::new() }
     }
 
     #[test]

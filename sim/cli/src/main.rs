@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `fuzz`, `repro`, `shrink`, `check`, `conform`, `planted` (mutants), `list`, `bench`, `doctor` | the commands |
+//! | `fuzz`, `repro`, `shrink`, `check`, `conform`, `planted` (mutants), `determinism`, `list`, `bench`, `doctor` | the commands |
 //! | `worker`, `lane`, `batch`, `confirm` | how runs are made: worker processes, their parent's side, many at once, a second look at failures |
 //! | `target`, `findings`, `scenarios`, `seed`, `shard` | what is run: WHAT, failures on disk, names, seeds, parts of a batch |
 //! | `render`, `context`, `events`, `checks`, `summary`, `progress`, `term` | what people see |
@@ -21,6 +21,7 @@ mod confirm;
 mod conform;
 mod context;
 mod ddmin;
+mod determinism;
 mod doctor;
 mod error;
 mod events;
@@ -78,6 +79,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Shrink(args) => shrink::shrink(args),
         Command::Check(args) => check::check(args),
         Command::Mutants(args) => planted::mutants(args),
+        Command::Determinism(args) => determinism::determinism(args),
         Command::List(args) => list::list(args.what),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor => doctor::doctor(),

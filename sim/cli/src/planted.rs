@@ -2,7 +2,7 @@
 //! seed must show the same again in three fresh processes, and pass without the bug.
 
 use anyhow::Context;
-use harness::{RunReport, Verdict};
+use harness::{Engine, RunReport, Verdict};
 use mutants::Mutant;
 use plan::Scenario;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ const REPRODUCTIONS: usize = 3;
 /// What became of one mutant.
 struct Hunt {
     mutant: Mutant,
+    engine: Engine,
     caught: Option<Catch>,
     seeds_tried: u64,
     /// Checks outside the row that reported something, if the row's did not.
@@ -74,9 +75,11 @@ pub fn mutants(args: &Mutants) -> anyhow::Result<i32> {
     let paint = Paint::for_stdout();
     let (mut hunted, mut status) = (0, if wanted.is_empty() { EXIT_NOTHING } else { 0 });
     let mut caught = 0;
-    for mutant in &wanted {
-        let items = if args.fixed { catalogue.items(*mutant) } else { seeds(*mutant, from, budget)? };
-        let hunt = hunt(*mutant, items, args, &stop)?;
+    let on = |mutant: Mutant| args.engine.all().iter().map(move |&engine| (mutant, engine));
+    let lives = |(mutant, engine): &(Mutant, Engine)| *engine == Engine::Madsim || !mutant.is_of_shell();
+    for (mutant, engine) in wanted.iter().flat_map(|mutant| on(*mutant)).filter(lives) {
+        let items = if args.fixed { catalogue.items(mutant, engine) } else { seeds(mutant, engine, from, budget)? };
+        let hunt = hunt(mutant, engine, items, args, &stop)?;
         if stop.load(Ordering::Relaxed) && hunt.caught.is_none() {
             break;
         }
@@ -86,21 +89,21 @@ pub fn mutants(args: &Mutants) -> anyhow::Result<i32> {
         json.write(&hunt.line())?;
         term::out(&hunt.row(paint));
         if let (true, Some(catch)) = (args.write_fixed, &hunt.caught) {
-            catalogue.set(*mutant, catch);
+            catalogue.set(mutant, engine, catch);
             catalogue.write()?;
         }
     }
     json.finish()?;
-    term::out(&format!("\n{caught} of {} caught\n", plural(hunted, "mutant", "mutants")));
+    term::out(&format!("\n{caught} of {} caught\n", plural(hunted, "hunt", "hunts")));
     Ok(if hunted == 0 { EXIT_NOTHING } else { status })
 }
 
 /// New seeds, each with the scenario it draws among those that can show the bug.
-fn seeds(mutant: Mutant, from: u64, budget: u64) -> anyhow::Result<Vec<Item>> {
+fn seeds(mutant: Mutant, engine: Engine, from: u64, budget: u64) -> anyhow::Result<Vec<Item>> {
     let among = hinted(mutant)?;
     let item = |i: u64| {
         let scenario = scenarios::drawn(from + i, &among).name.clone();
-        Item { work: Work::Seed { scenario, seed: from + i }, origin: Origin::Seed, number: Some(i) }
+        Item { work: Work::Seed { scenario, seed: from + i }, engine, origin: Origin::Seed, number: Some(i) }
     };
     Ok((0..budget).map(item).collect())
 }
@@ -122,11 +125,11 @@ fn hinted(mutant: Mutant) -> anyhow::Result<Vec<&'static Scenario>> {
 }
 
 /// Hunts until a run that a check of the row reports, and that passes without the mutant: a seed that fails anyway shows nothing.
-fn hunt(mutant: Mutant, items: Vec<Item>, args: &Mutants, stop: &Arc<AtomicBool>) -> anyhow::Result<Hunt> {
+fn hunt(mutant: Mutant, engine: Engine, items: Vec<Item>, args: &Mutants, stop: &Arc<AtomicBool>) -> anyhow::Result<Hunt> {
     let row = of_letters(mutant.checks());
-    let mut hunt = Hunt { mutant, caught: None, seeds_tried: 0, others: Vec::new() };
+    let mut hunt = Hunt { mutant, engine, caught: None, seeds_tried: 0, others: Vec::new() };
     while let Some((number, report)) = first_report(&mut hunt, &items, &row, args, stop)? {
-        let catch = verify(mutant, items[number as usize].work.clone(), &report, &row, args)?;
+        let catch = verify(mutant, engine, items[number as usize].work.clone(), &report, &row, args)?;
         let good = catch.passes_without;
         hunt.caught = Some(catch);
         hunt.seeds_tried = number + 1;
@@ -189,10 +192,10 @@ fn failing(report: &RunReport) -> Vec<String> {
     checks
 }
 
-fn verify(mutant: Mutant, work: Work, report: &RunReport, row: &[&str], args: &Mutants) -> anyhow::Result<Catch> {
+fn verify(mutant: Mutant, engine: Engine, work: Work, report: &RunReport, row: &[&str], args: &Mutants) -> anyhow::Result<Catch> {
     let run = |mutant: Option<Mutant>| {
         let mutant = mutant.map(|m| m.name().to_owned());
-        Lane::new(args.limits.run_timeout).run(&Job { work: work.clone(), mutant, record: None, log: "error".to_owned() })
+        Lane::new(args.limits.run_timeout).run(&Job { work: work.clone(), engine, mutant, record: None, log: "error".to_owned() })
     };
     let mut reproduced = true;
     for _ in 0..REPRODUCTIONS {
@@ -219,13 +222,13 @@ impl Hunt {
         json!({
             "kind": "mutant", "name": self.mutant.name(), "caught": caught.is_some(), "check": caught.map(|c| &c.check),
             "checks": caught.map_or(&self.others, |c| &c.checks), "scenario": caught.map(|c| &c.scenario), "seed": caught.map(|c| c.seed),
-            "seeds_tried": self.seeds_tried, "engine": "direct", "expected": of_letters(self.mutant.checks()), "what": self.mutant.what(),
+            "seeds_tried": self.seeds_tried, "engine": self.engine.name(), "expected": of_letters(self.mutant.checks()), "what": self.mutant.what(),
             "reproduced": caught.map(|c| c.reproduced), "passes_without": caught.map(|c| c.passes_without),
         })
     }
 
     fn row(&self, paint: Paint) -> String {
-        let name = format!("{:<28}", self.mutant.name());
+        let name = format!("{:<28} {:<7}", self.mutant.name(), self.engine.name());
         let tried = plural(self.seeds_tried, "seed", "seeds");
         let outcome = match &self.caught {
             None => {
@@ -251,7 +254,7 @@ impl Hunt {
     }
 }
 
-/// scenarios/mutants.toml: for each mutant a scenario and a seed that show it.
+/// scenarios/mutants.toml: for each mutant and engine a scenario and a seed that show it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Catalogue {
@@ -263,6 +266,7 @@ struct Catalogue {
 #[serde(deny_unknown_fields)]
 struct Fixed {
     name: String,
+    engine: Engine,
     scenario: String,
     seed: u64,
     check: String,
@@ -279,30 +283,30 @@ impl Catalogue {
         toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let message = e.message().trim().to_owned();
-            usage(format!("{}:{line}: {message}; accepted: [[mutant]] with name, scenario, seed and check", path.display()))
+            usage(format!("{}:{line}: {message}; accepted: [[mutant]] with name, engine, scenario, seed and check", path.display()))
         })
     }
 
-    fn items(&self, mutant: Mutant) -> Vec<Item> {
-        let fixed = self.mutant.iter().filter(|fixed| fixed.name == mutant.name());
+    fn items(&self, mutant: Mutant, engine: Engine) -> Vec<Item> {
+        let fixed = self.mutant.iter().filter(|fixed| fixed.name == mutant.name() && fixed.engine == engine);
         let item = |(i, fixed): (usize, &Fixed)| {
             let work = Work::Seed { scenario: fixed.scenario.clone(), seed: fixed.seed };
-            Item { work, origin: Origin::Seed, number: Some(i as u64) }
+            Item { work, engine, origin: Origin::Seed, number: Some(i as u64) }
         };
         fixed.enumerate().map(item).collect()
     }
 
-    fn set(&mut self, mutant: Mutant, catch: &Catch) {
-        let fixed =
-            Fixed { name: mutant.name().to_owned(), scenario: catch.scenario.clone(), seed: catch.seed, check: catch.check.clone() };
-        self.mutant.retain(|other| other.name != fixed.name);
+    fn set(&mut self, mutant: Mutant, engine: Engine, catch: &Catch) {
+        let (name, scenario) = (mutant.name().to_owned(), catch.scenario.clone());
+        let fixed = Fixed { name, engine, scenario, seed: catch.seed, check: catch.check.clone() };
+        self.mutant.retain(|other| (&other.name, other.engine) != (&fixed.name, fixed.engine));
         self.mutant.push(fixed);
         let place = |name: &str| Mutant::ALL.iter().position(|m| m.name() == name);
-        self.mutant.sort_by_key(|fixed| place(&fixed.name));
+        self.mutant.sort_by_key(|fixed| (place(&fixed.name), fixed.engine));
     }
 
     fn write(&self) -> anyhow::Result<()> {
-        let head = "# For each mutant a seed that shows it: `cargo sim mutants --fixed` runs these. Written by `cargo sim mutants --write-fixed`.\n\n";
+        let head = "# For each mutant and engine a seed that shows it: `cargo sim mutants --fixed` runs these. Written by `cargo sim mutants --write-fixed`.\n\n";
         let path = Catalogue::path();
         let text = toml::to_string(self).context("the catalogue as TOML")?;
         let partial = path.with_extension("toml.partial");
@@ -345,12 +349,12 @@ mod tests {
             reproduced: true,
             passes_without: true,
         };
-        catalogue.set(Mutant::ALL[2], &catch(9));
-        catalogue.set(Mutant::ALL[0], &catch(8));
-        catalogue.set(Mutant::ALL[2], &catch(7));
+        catalogue.set(Mutant::ALL[2], Engine::Direct, &catch(9));
+        catalogue.set(Mutant::ALL[0], Engine::Direct, &catch(8));
+        catalogue.set(Mutant::ALL[2], Engine::Direct, &catch(7));
         let again: Catalogue = toml::from_str(&toml::to_string(&catalogue).unwrap()).unwrap();
         assert_eq!(again.mutant.iter().map(|f| f.seed).collect::<Vec<_>>(), [8, 7]);
-        assert_eq!(again.items(Mutant::ALL[2]).len(), 1);
-        assert!(again.items(Mutant::ALL[1]).is_empty());
+        assert_eq!(again.items(Mutant::ALL[2], Engine::Direct).len(), 1);
+        assert!(again.items(Mutant::ALL[1], Engine::Direct).is_empty());
     }
 }

@@ -20,8 +20,8 @@ use crate::worker::Job;
 /// # Errors
 /// Bad input, before anything ran or was written; or the harness itself failed.
 pub fn repro(args: &Repro) -> anyhow::Result<i32> {
-    args.engine.require_built()?;
-    let target = Target::resolve(&args.what, args.scenario.as_deref(), args.mutant.as_deref(), &Store::default_place())?;
+    let engine = args.engine.map(crate::args::Engine::one).transpose()?;
+    let target = Target::resolve(&args.what, args.scenario.as_deref(), args.mutant.as_deref(), engine, &Store::default_place())?;
     let level = args.log.as_deref().map(level).transpose()?;
     if let Some(dir) = &args.out {
         require_place(dir, &target)?;
@@ -30,7 +30,7 @@ pub fn repro(args: &Repro) -> anyhow::Result<i32> {
     let scratch = Scratch::new()?;
     let mutant = target.mutant.map(|m| m.name().to_owned());
     let log = if level == Some("trace") { "trace" } else { "debug" };
-    let job = Job { work: target.work.clone(), mutant, record: Some(scratch.0.clone()), log: log.to_owned() };
+    let job = Job { work: target.work.clone(), engine: target.engine, mutant, record: Some(scratch.0.clone()), log: log.to_owned() };
     let report = Lane::new(args.limits.run_timeout).run(&job)?;
     json.write(&run_line(&report, finding_id(&target).as_deref()))?;
     json.finish()?;
@@ -60,7 +60,7 @@ fn show(report: &RunReport, target: &Target, recorded: &Path, out: Option<&Path>
         return render::pass(report, paint);
     }
     let trace = history::read_trace(&recorded.join("trace.ndjson")).ok();
-    let arguments = target.origin.arguments(&report.scenario, report.seed, report.mutant.as_deref());
+    let arguments = target.origin.arguments(&report.scenario, report.seed, report.mutant.as_deref(), &report.engine);
     let files = out.map(|dir| dir.display().to_string()).or_else(|| match &target.origin {
         Origin::Finding { dir, .. } => Some(dir.display().to_string()),
         _ => None,
@@ -90,9 +90,11 @@ fn require_place(dir: &Path, target: &Target) -> anyhow::Result<()> {
     }
     let same = RunFile::read(dir).is_ok_and(|run| {
         // A finding keeps what it was found with, id and all.
-        let own = (run.scenario.as_str(), run.seed, run.mutant.as_deref());
+        let own = (run.scenario.as_str(), run.seed, run.mutant.as_deref(), run.engine.as_str());
         let same_plan = std::fs::read_to_string(dir.join("plan.toml")).is_ok_and(|text| text == target.plan.to_toml());
-        run.id.is_none() && same_plan && own == (target.plan.scenario.as_str(), target.plan.seed, target.mutant.map(|m| m.name()))
+        run.id.is_none()
+            && same_plan
+            && own == (target.plan.scenario.as_str(), target.plan.seed, target.mutant.map(|m| m.name()), target.engine.name())
     });
     if same { Ok(()) } else { Err(usage(format!("--out {shown}: there are files of something else in it; {accepted}"))) }
 }

@@ -26,14 +26,15 @@ use crate::worker::{Job, Work};
 /// # Errors
 /// Bad input, among it a run that does not fail; or the harness itself failed.
 pub fn shrink(args: &Shrink) -> anyhow::Result<i32> {
-    let target = Target::resolve(&args.what, args.scenario.as_deref(), args.mutant.as_deref(), &Store::default_place())?;
+    let engine = args.engine.map(crate::args::Engine::one).transpose()?;
+    let target = Target::resolve(&args.what, args.scenario.as_deref(), args.mutant.as_deref(), engine, &Store::default_place())?;
     if let Some(out) = &args.out {
         require_new(out)?;
     }
     let mutant = target.mutant.map(|m| m.name().to_owned());
     let job = |plan: &Plan| {
         let work = Work::Plan { file: "candidate".to_owned(), text: plan.to_toml() };
-        Job { work, mutant: mutant.clone(), record: None, log: "error".to_owned() }
+        Job { work, engine: target.engine, mutant: mutant.clone(), record: None, log: "error".to_owned() }
     };
     let mut lane = Lane::new(args.limits.run_timeout);
     let report = lane.run(&job(&target.plan))?;
@@ -56,7 +57,7 @@ pub fn shrink(args: &Shrink) -> anyhow::Result<i32> {
         bail!("the smaller plan does not fail in a fresh process: the run is nondeterministic; nothing was written");
     }
     let path = write(args.out.as_deref(), &smaller, &goal)?;
-    let arguments = Origin::Plan(path.clone()).arguments(&smaller.scenario, smaller.seed, mutant.as_deref());
+    let arguments = Origin::Plan(path.clone()).arguments(&smaller.scenario, smaller.seed, mutant.as_deref(), target.engine.name());
     let (before, after) = (Size::of(&target.plan), Size::of(&smaller));
     term::out(&format!(
         "{} ({}) still fails\n  {before}\n  {after}\nafter {} in {}\n\n{}\n\nReproduce  cargo sim repro {arguments}\n",

@@ -1,5 +1,6 @@
 //! WHAT: a seed, a finding's id (or its directory), `latest`, or a plan file; and how to write it down again as a command.
 
+use harness::Engine;
 use mutants::Mutant;
 use plan::Plan;
 use std::path::{Path, PathBuf};
@@ -43,12 +44,13 @@ impl Origin {
     }
 
     /// The words after `cargo sim repro` or `cargo sim shrink` that name this run, for a shell.
-    pub fn arguments(&self, scenario: &str, seed: u64, mutant: Option<&str>) -> String {
-        let planted = mutant.map(|m| format!(" --mutant {m}")).unwrap_or_default();
+    pub fn arguments(&self, scenario: &str, seed: u64, mutant: Option<&str>, engine: &str) -> String {
+        let on = if engine == Engine::Direct.name() { String::new() } else { format!(" --engine {engine}") };
+        let planted = mutant.map(|m| format!(" --mutant {m}")).unwrap_or_default() + &on;
         match self {
             Origin::Seed => format!("{seed} --scenario {scenario}{planted}"),
             Origin::Finding { drawn: true, .. } => format!("{seed} --scenario {scenario}{planted}"),
-            // A finding brings its mutant along.
+            // A finding brings its mutant and its engine along.
             Origin::Finding { name, .. } => shell(name),
             Origin::Plan(path) => format!("{}{planted}", shell(&path.display().to_string())),
         }
@@ -62,6 +64,8 @@ pub struct Target {
     pub work: Work,
     /// The plan it comes to.
     pub plan: Plan,
+    /// What drives nodes and clients.
+    pub engine: Engine,
     /// The bug to plant.
     pub mutant: Option<Mutant>,
     /// Where it comes from.
@@ -69,11 +73,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// Finds out what WHAT means. `mutant` overrides the one that a finding was made with.
+    /// Finds out what WHAT means. `mutant` and `engine` override those that a finding was made with.
     ///
     /// # Errors
     /// A usage error: it names nothing, or something that does not parse.
-    pub fn resolve(what: &str, scenario: Option<&str>, mutant: Option<&str>, store: &Store) -> anyhow::Result<Target> {
+    pub fn resolve(
+        what: &str,
+        scenario: Option<&str>,
+        mutant: Option<&str>,
+        engine: Option<Engine>,
+        store: &Store,
+    ) -> anyhow::Result<Target> {
         let mutant = mutant.map(scenarios::mutant).transpose()?;
         if let Some(name) = scenario {
             scenarios::by_name(name)?;
@@ -82,24 +92,24 @@ impl Target {
             let seed = parse_seed(what).map_err(usage)?;
             let scenario = scenario.unwrap_or_else(|| &scenarios::drawn_from_all(seed).name).to_owned();
             let work = Work::Seed { scenario, seed };
-            return Ok(Target { plan: work.plan()?, work, mutant, origin: Origin::Seed });
+            return Ok(Target { plan: work.plan()?, work, engine: engine.unwrap_or_default(), mutant, origin: Origin::Seed });
         }
         if scenario.is_some() {
             return Err(usage(format!("--scenario goes with a seed; `{what}` is a finding or a plan, which names its own")));
         }
         if what == "latest" {
             let none = || usage("there is no finding yet, so no `latest`; accepted: a seed, a finding's id, or a plan file");
-            return finding(&store.latest().ok_or_else(none)?, store, mutant);
+            return finding(&store.latest().ok_or_else(none)?, store, mutant, engine);
         }
         let path = Path::new(what);
         if path.is_dir() {
-            return from_directory(path, what, mutant);
+            return from_directory(path, what, mutant, engine);
         }
         if path.is_file() {
-            return from_plan(path, mutant);
+            return from_plan(path, mutant, engine);
         }
         if !what.contains('/') && store.path(what).join("run.json").is_file() {
-            return finding(what, store, mutant);
+            return finding(what, store, mutant, engine);
         }
         let known = store.list()?;
         let listed: Vec<&str> = known.iter().map(|(id, _)| id.as_str()).take(5).collect();
@@ -115,23 +125,24 @@ impl Target {
     }
 }
 
-fn finding(id: &str, store: &Store, mutant: Option<Mutant>) -> anyhow::Result<Target> {
-    from_directory(&store.path(id), &store.name(id), mutant)
+fn finding(id: &str, store: &Store, mutant: Option<Mutant>, engine: Option<Engine>) -> anyhow::Result<Target> {
+    from_directory(&store.path(id), &store.name(id), mutant, engine)
 }
 
-fn from_directory(dir: &Path, name: &str, mutant: Option<Mutant>) -> anyhow::Result<Target> {
+fn from_directory(dir: &Path, name: &str, mutant: Option<Mutant>, engine: Option<Engine>) -> anyhow::Result<Target> {
     let run = RunFile::read(dir)?;
     let (plan, work) = read_plan(&dir.join("plan.toml"))?;
     let own = run.mutant.as_deref().map(scenarios::mutant).transpose()?;
     // Scenarios change: the seed names this run only as long as it still draws the same plan.
     let drawn = run.drawn && scenarios::by_name(&plan.scenario).is_ok_and(|s| s.draw(plan.seed).to_toml() == plan.to_toml());
     let origin = Origin::Finding { name: name.to_owned(), dir: dir.to_owned(), drawn, trace_hash: run.trace_hash, commit: run.commit };
-    Ok(Target { plan, work, mutant: mutant.or(own), origin })
+    let engine = engine.unwrap_or(if run.engine == Engine::Madsim.name() { Engine::Madsim } else { Engine::Direct });
+    Ok(Target { plan, work, engine, mutant: mutant.or(own), origin })
 }
 
-fn from_plan(path: &Path, mutant: Option<Mutant>) -> anyhow::Result<Target> {
+fn from_plan(path: &Path, mutant: Option<Mutant>, engine: Option<Engine>) -> anyhow::Result<Target> {
     let (plan, work) = read_plan(path)?;
-    Ok(Target { plan, work, mutant, origin: Origin::Plan(path.to_owned()) })
+    Ok(Target { plan, work, engine: engine.unwrap_or_default(), mutant, origin: Origin::Plan(path.to_owned()) })
 }
 
 fn read_plan(path: &Path) -> anyhow::Result<(Plan, Work)> {
@@ -151,7 +162,7 @@ pub fn regressions() -> anyhow::Result<Vec<Target>> {
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     paths.sort();
-    paths.iter().map(|path| from_plan(path, None)).collect()
+    paths.iter().map(|path| from_plan(path, None, None)).collect()
 }
 
 /// Findings that have not been seen to pass since, under the same mutant as this batch; and a sentence for each that cannot be read.
@@ -163,7 +174,7 @@ pub fn open_findings(store: &Store, mutant: Option<Mutant>) -> anyhow::Result<(V
     let (mut open, mut unreadable) = (Vec::new(), Vec::new());
     for (id, run) in store.list()? {
         if !store.is_closed(&id) && run.mutant.as_deref() == mutant.map(Mutant::name) {
-            match finding(&id, store, mutant) {
+            match finding(&id, store, mutant, None) {
                 Ok(target) => open.push((id, target)),
                 Err(error) => unreadable.push(format!("{error:#}")),
             }
@@ -184,8 +195,9 @@ mod tests {
 
     #[test]
     fn commands_can_be_pasted() {
-        assert_eq!(Origin::Seed.arguments("standard", 7, Some("read-local-leader")), "7 --scenario standard --mutant read-local-leader");
-        assert_eq!(Origin::Plan("my plans/a.toml".into()).arguments("standard", 7, None), "'my plans/a.toml'");
+        assert_eq!(Origin::Seed.arguments("standard", 7, Some("x"), "direct"), "7 --scenario standard --mutant x");
+        assert_eq!(Origin::Seed.arguments("standard", 7, None, "madsim"), "7 --scenario standard --engine madsim");
+        assert_eq!(Origin::Plan("my plans/a.toml".into()).arguments("standard", 7, None, "direct"), "'my plans/a.toml'");
         assert_eq!(shell("it's"), r"'it'\''s'");
     }
 }

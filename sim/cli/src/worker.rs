@@ -4,7 +4,7 @@
 //! Everything that runs a plan goes through here, so that a seed is run the same way by every command.
 
 use anyhow::Context;
-use harness::{RunOptions, RunReport};
+use harness::{Engine, RunOptions, RunReport};
 use mutants::Mutant;
 use plan::Plan;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,9 @@ impl Work {
 pub struct Job {
     /// What to run.
     pub work: Work,
+    /// What drives nodes and clients.
+    #[serde(default)]
+    pub engine: Engine,
     /// The bug to plant, by name.
     pub mutant: Option<String>,
     /// Keep the run's files in this directory.
@@ -107,7 +110,7 @@ pub fn serve() -> anyhow::Result<i32> {
 
 fn run(plan: &Plan, job: &Job) -> anyhow::Result<RunReport> {
     let mutant = job.mutant.as_deref().map(str::parse::<Mutant>).transpose()?;
-    let options = options(plan, mutant, job.record.is_some(), &job.log);
+    let options = options(plan, job.engine, mutant, job.record.is_some(), &job.log);
     // First the plan: if the process dies, it is known what it was at.
     if let Some(dir) = &job.record {
         std::fs::create_dir_all(dir).with_context(|| format!("{}: making the directory", dir.display()))?;
@@ -125,10 +128,10 @@ fn run(plan: &Plan, job: &Job) -> anyhow::Result<RunReport> {
 }
 
 /// How a plan is run, whoever asks: every 20th seed also lets each level of the linearizability stack judge alone.
-pub fn options(plan: &Plan, mutant: Option<Mutant>, record: bool, log: &str) -> RunOptions {
+pub fn options(plan: &Plan, engine: Engine, mutant: Option<Mutant>, record: bool, log: &str) -> RunOptions {
     // For the tests of determinism only: makes every process another run of the same seed.
     let disturb = if std::env::var_os("SIM_DISTURB").is_some() { u64::from(std::process::id()) } else { 0 };
-    RunOptions { mutant, each_level_alone: plan.seed.is_multiple_of(20), record, log: log.to_owned(), judge: true, disturb }
+    RunOptions { engine, mutant, each_level_alone: plan.seed.is_multiple_of(20), record, log: log.to_owned(), judge: true, disturb }
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> anyhow::Result<()> {

@@ -69,8 +69,8 @@ fn bad_input_is_one_sentence_and_exit_64() {
         (&["fuzz", "--from", "18446744073709551615", "--seeds", "2"], &["out of range"]),
         (&["fuzz", "--shard", "3/2"], &["K/N"]),
         (&["fuzz", "--mutant", "nope"], &["nope", "read-local-leader"]),
-        (&["fuzz", "--engine", "madsim"], &["not built yet", "direct"]),
-        (&["fuzz", "--engine", "both"], &["not built yet", "direct"]),
+        (&["repro", "1", "--engine", "both"], &["one run", "direct or madsim"]),
+        (&["determinism", "--from", "18446744073709551615"], &["out of range"]),
         (&["fuzz", "--engine", "quantum"], &["quantum"]),
         (&["fuzz", "--for", "10"], &["30s"]),
         (&["fuzz", "--for", "10s", "--seeds", "3"], &["cannot be used with"]),
@@ -133,9 +133,10 @@ fn a_batch_writes_a_line_a_run_and_a_summary() {
     assert_eq!(code(&output), 0, "{}\n{}", stdout(&output), stderr(&output));
     let lines = place.json("runs.json");
     let (summary, runs) = lines.split_last().expect("there are lines");
-    let mut seeds: Vec<u64> = runs.iter().map(|run| run["seed"].as_u64().unwrap()).collect();
+    let mut seeds: Vec<(u64, &str)> = runs.iter().map(|run| (run["seed"].as_u64().unwrap(), run["engine"].as_str().unwrap())).collect();
     seeds.sort_unstable();
-    assert_eq!(seeds, [16, 17, 18, 19, 20, 21]);
+    let on_both = [(20, "direct"), (20, "madsim")];
+    assert_eq!(seeds, [&[16, 17, 18, 19].map(|seed| (seed, "direct"))[..], &on_both, &[(21, "direct")]].concat());
     let fields = [
         "kind",
         "scenario",
@@ -160,12 +161,12 @@ fn a_batch_writes_a_line_a_run_and_a_summary() {
     ];
     for run in runs {
         assert!(fields.iter().all(|field| run.get(field).is_some()), "{run}");
-        assert_eq!((run["kind"].as_str(), run["verdict"].as_str(), run["engine"].as_str()), (Some("run"), Some("pass"), Some("direct")));
+        assert_eq!((run["kind"].as_str(), run["verdict"].as_str()), (Some("run"), Some("pass")));
     }
     let fields = ["kind", "runs", "passed", "failed", "unknown", "seeds_per_s", "sim_s_per_wall_s", "ops_per_s", "elapsed_ns"];
     assert!(fields.iter().all(|field| summary.get(field).is_some()), "{summary}");
-    assert_eq!((summary["kind"].as_str(), summary["runs"].as_u64(), summary["passed"].as_u64()), (Some("summary"), Some(6), Some(6)));
-    assert!(place.read("runs.xml").contains("6 of 6 runs did not fail"));
+    assert_eq!((summary["kind"].as_str(), summary["runs"].as_u64(), summary["passed"].as_u64()), (Some("summary"), Some(7), Some(7)));
+    assert!(place.read("runs.xml").contains("7 of 7 runs did not fail"));
     assert!(!place.0.join("findings").exists(), "green runs leave only a counter");
 
     let again = place.sim(&["repro", "16", "--scenario", "fault-free", "--json", "one.json", "--out", "kept"]);
@@ -183,6 +184,7 @@ fn a_batch_writes_a_line_a_run_and_a_summary() {
     assert_eq!(code(&checked), 0, "{}", stdout(&checked));
     assert!(place.json("check.json").iter().all(|line| line["verdict"] == "ok"));
     // Something else's files are not overwritten.
+    assert_eq!(code(&place.sim(&["repro", "16", "--scenario", "fault-free", "--engine", "madsim", "--out", "kept"])), 64);
     assert_eq!(code(&place.sim(&["repro", "17", "--scenario", "fault-free", "--out", "kept"])), 64);
     assert_eq!(code(&place.sim(&["repro", "16", "--scenario", "fault-free", "--out", "kept"])), 0);
 }
@@ -237,5 +239,7 @@ fn a_planted_bug_is_found_kept_reproduced_and_shrunk() {
     assert_eq!(code(&caught), 0, "{}", stdout(&caught));
     let line = &place.json("mutants.json")[0];
     assert_eq!((line["kind"].as_str(), line["caught"].as_bool(), line["check"].as_str()), (Some("mutant"), Some(true), Some("recovery")));
+    let engines: Vec<_> = place.json("mutants.json").iter().filter_map(|line| line["engine"].as_str().map(str::to_owned)).collect();
+    assert_eq!(engines, ["direct", "madsim"]);
     assert_eq!(code(&place.sim(&["mutants", mutant, "--fixed"])), 0);
 }

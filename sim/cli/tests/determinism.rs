@@ -1,4 +1,4 @@
-//! Same seed, same trace hash: in any process, alone or in a batch, in any order, debug or release. And that a difference would be
+//! Same seed, same trace hash, on each engine: in any process, alone or in a batch, in any order, debug or release. And that a difference would be
 //! found: a nondeterminism is planted, and the first event that differs is named.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,12 +42,12 @@ fn hashes(file: &Path) -> BTreeMap<u64, String> {
 }
 
 /// One batch in one folder.
-fn batch(binary: &Path, dir: &Path, jobs: &str) -> BTreeMap<u64, String> {
+fn batch(binary: &Path, dir: &Path, engine: &str, jobs: &str) -> BTreeMap<u64, String> {
     let (from, seeds) = (FROM.to_string(), SEEDS.to_string());
     let file = dir.join(format!("batch-{jobs}.jsonl"));
     let out = dir.join("findings");
     let (file_name, out) = (file.to_str().expect("UTF-8"), out.to_str().expect("UTF-8"));
-    let args = ["fuzz", "--from", &from, "--seeds", &seeds, "--jobs", jobs, "--json", file_name, "--out", out];
+    let args = ["fuzz", "--from", &from, "--seeds", &seeds, "--engine", engine, "--jobs", jobs, "--json", file_name, "--out", out];
     let output = sim(binary, dir, &args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     hashes(&file)
@@ -63,18 +63,36 @@ fn alone(binary: &Path, dir: &Path, args: &[&str]) -> String {
     hashes(&file).into_values().next().expect("one run")
 }
 
-#[test]
-fn a_seed_is_one_run_in_any_process_and_order_debug_or_release() {
-    let dir = scratch("determinism");
-    let together = batch(&debug(), &dir, "1");
+fn a_seed_is_one_run(engine: &str) {
+    let dir = scratch(&format!("determinism-{engine}"));
+    let together = batch(&debug(), &dir, engine, "1");
     assert_eq!(together.len() as u64, SEEDS);
     assert_eq!(together.values().collect::<BTreeSet<_>>().len() as u64, SEEDS, "distinct seeds give distinct runs");
 
-    let shared: BTreeMap<_, _> = batch(&debug(), &dir, "2");
+    let shared: BTreeMap<_, _> = batch(&debug(), &dir, engine, "2");
     assert_eq!(shared, together, "two workers that share the batch");
-    let reversed: BTreeMap<_, _> = (FROM..FROM + SEEDS).rev().map(|seed| (seed, alone(&debug(), &dir, &[&seed.to_string()]))).collect();
+    let own_process = |seed: u64| alone(&debug(), &dir, &[&seed.to_string(), "--engine", engine]);
+    let reversed: BTreeMap<_, _> = (FROM..FROM + SEEDS).rev().map(|seed| (seed, own_process(seed))).collect();
     assert_eq!(reversed, together, "each seed in a process of its own, the last first");
-    assert_eq!(batch(&release(), &dir, "1"), together, "the optimized build");
+    assert_eq!(batch(&release(), &dir, engine, "1"), together, "the optimized build");
+}
+
+#[test]
+fn a_seed_is_one_run_on_direct_in_any_process_and_order_debug_or_release() {
+    a_seed_is_one_run("direct");
+}
+
+#[test]
+fn a_seed_is_one_run_on_madsim_in_any_process_and_order_debug_or_release() {
+    a_seed_is_one_run("madsim");
+}
+
+#[test]
+fn the_command_compares_both_engines() {
+    let dir = scratch("determinism-command");
+    let output = sim(&debug(), &dir, &["determinism", "4", "--from", "8"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("8 runs, each made twice, 0 of them"), "{text}");
 }
 
 #[test]
@@ -96,19 +114,19 @@ fn a_plan_is_its_run_and_another_plan_or_a_mutant_is_another() {
 #[test]
 fn a_planted_nondeterminism_is_found_and_named() {
     let dir = scratch("determinism-disturbed");
-    let run = |disturb: bool| {
-        let mut command = Command::new(debug());
-        let out = dir.join("findings");
-        command.args(["fuzz", "standard", "--from", "3", "--seeds", "1", "--mutant", "volatile-witness", "--out"]).arg(out);
-        if disturb {
-            // Delays messages by the process's id: no two processes make the same run.
-            command.env("SIM_DISTURB", "1");
-        }
-        command.output().expect("the binary runs")
+    // Delays messages by the process's id: no two processes make the same run.
+    let disturbed = |args: &[&str]| {
+        let output = Command::new(debug()).args(args).current_dir(&dir).env("SIM_DISTURB", "1").output().expect("the binary runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{text}");
+        assert!(text.contains("the first event that differs"), "{text}");
     };
-    assert_eq!(run(false).status.code(), Some(1), "without it, the mutant's violation is confirmed");
-    let output = run(true);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(6), "{text}");
-    assert!(text.contains("the first event that differs"), "{text}");
+    let fuzz =
+        ["fuzz", "standard", "--from", "3", "--seeds", "1", "--engine", "direct", "--mutant", "volatile-witness", "--out", "findings"];
+    let output = sim(&debug(), &dir, &fuzz);
+    assert_eq!(output.status.code(), Some(1), "without it, the mutant's violation is confirmed");
+    disturbed(&fuzz);
+    for engine in ["direct", "madsim"] {
+        disturbed(&["determinism", "1", "--from", "3", "--engine", engine]);
+    }
 }

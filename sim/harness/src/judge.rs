@@ -5,7 +5,8 @@ use plan::Plan;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::direct::Direct;
+use crate::cluster::Cluster;
+use crate::hosts::Hosts;
 use crate::{Finding, RunOptions, RunReport, Verdict};
 
 /// Steps that a search may take on one run's history before its verdict is `unknown`.
@@ -20,47 +21,71 @@ pub(crate) struct Verdicts {
 
 /// What has not come to rest: empty once every operation has ended, a leader serves, the replicas agree on everything and no
 /// command is left in a spec pool. One phrase each.
-pub(crate) fn unfinished(direct: &Direct<'_>) -> Vec<String> {
+pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
     let mut missing = Vec::new();
-    for caller in &direct.callers {
-        match (&caller.client, caller.waits_for) {
+    for caller in &cluster.callers {
+        match (caller.up, caller.waits_for) {
             (_, Some(op)) => missing.push(format!("operation {op} of client c{} has not ended", caller.address)),
-            (None, None) => missing.push(format!("client c{} has not come back", caller.address)),
-            (Some(_), None) if !caller.is_done() => missing.push(format!("client c{} has operations left", caller.address)),
-            (Some(client), None) if !client.is_idle() => {
+            (false, None) => missing.push(format!("client c{} has not come back", caller.address)),
+            (true, None) if !caller.is_done() => missing.push(format!("client c{} has operations left", caller.address)),
+            (true, None) if !hosts.client_is_idle(caller.address) => {
                 missing.push(format!("client c{} still waits for a synced result", caller.address));
             }
             _ => {}
         }
     }
-    let up: Vec<_> = direct.processes.iter().filter_map(|p| p.node.as_ref().map(|node| (p.id, node.raw()))).collect();
-    missing.extend(direct.processes.iter().filter(|p| !p.is_up()).map(|p| format!("node {} is down", p.id)));
-    let leader = up.iter().filter(|(_, raw)| raw.is_open()).max_by_key(|(_, raw)| raw.leadership().term);
-    let Some((_, leader)) = leader else {
+    missing.extend(cluster.processes.iter().filter(|p| !p.up).map(|p| format!("node {} is down", p.id)));
+    // The open leader of the latest term, and where its log ends.
+    let mut leader = None;
+    for process in &cluster.processes {
+        hosts.look(process.id, &mut |node| {
+            let raw = node.raw();
+            if raw.is_open() && leader.is_none_or(|(term, _)| raw.leadership().term >= term) {
+                leader = Some((raw.leadership().term, raw.last_index()));
+            }
+        });
+    }
+    let Some((_, last_index)) = leader else {
         missing.push("no leader serves".to_owned());
         return missing;
     };
-    for (id, raw) in &up {
-        if raw.applied() != leader.last_index() || !raw.is_quiescent() {
-            missing.push(format!("node {id} has applied {} of {} entries", raw.applied(), leader.last_index()));
-        }
-        for held in raw.pool_ids() {
-            missing.push(format!("{held} is still in the spec pool of node {id}"));
-        }
+    for id in cluster.processes.iter().map(|p| p.id) {
+        hosts.look(id, &mut |node| {
+            let raw = node.raw();
+            if raw.applied() != last_index || !raw.is_quiescent() {
+                missing.push(format!("node {id} has applied {} of {last_index} entries", raw.applied()));
+            }
+            for held in raw.pool_ids() {
+                missing.push(format!("{held} is still in the spec pool of node {id}"));
+            }
+        });
     }
     missing
 }
 
+/// Nodes at rest, and whether the hash that each keeps by adding up changes is that of the state itself.
+pub(crate) fn hashes_at_rest(cluster: &Cluster, hosts: &impl Hosts) -> Vec<(u32, bool)> {
+    let mut hashes = Vec::new();
+    for id in cluster.processes.iter().map(|p| p.id) {
+        hosts.look(id, &mut |node| {
+            if node.raw().is_quiescent() {
+                hashes.push((id, node.store().full_hash() == node.raw().hash_sum()));
+            }
+        });
+    }
+    hashes
+}
+
 /// The run did not come to rest within the bound.
-pub(crate) fn not_live(direct: &Direct<'_>, missing: Vec<String>) -> Finding {
-    let bound = direct.plan.end.bound_us() / 1_000;
+pub(crate) fn not_live(cluster: &Cluster, missing: Vec<String>) -> Finding {
+    let bound = cluster.plan.end.bound_us() / 1_000;
     let first = missing.first().map_or("nothing happens any more", String::as_str);
     let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
     Finding {
         check: "liveness".to_owned(),
         rule: "comes to rest after the heal".to_owned(),
         verdict: Verdict::Liveness,
-        t: direct.now,
+        t: cluster.now,
         event: None,
         node: None,
         message: format!("{bound} ms after the faults ended, {first}{more}"),
@@ -70,13 +95,13 @@ pub(crate) fn not_live(direct: &Direct<'_>, missing: Vec<String>) -> Finding {
 }
 
 /// The system under test panicked.
-pub(crate) fn panicked(direct: &Direct<'_>, message: &str, backtrace: Vec<String>) -> Finding {
+pub(crate) fn panicked(cluster: &Cluster, message: &str, backtrace: Vec<String>) -> Finding {
     Finding {
         check: "assertion".to_owned(),
         rule: "invariants inside core/ hold".to_owned(),
         verdict: Verdict::Crash,
-        t: direct.now,
-        event: direct.observer.events().checked_sub(1),
+        t: cluster.now,
+        event: cluster.observer.events().checked_sub(1),
         node: crate::log::node(),
         message: format!("the system under test panicked: {message}"),
         evidence: Vec::new(),
@@ -85,21 +110,21 @@ pub(crate) fn panicked(direct: &Direct<'_>, message: &str, backtrace: Vec<String
 }
 
 /// Everything that is judged once the run is over, added to what was found before.
-pub(crate) fn judge(direct: &mut Direct<'_>, ended: Vec<Finding>, options: &RunOptions) -> Verdicts {
+pub(crate) fn judge(cluster: &mut Cluster, ended: Vec<Finding>, at_rest: &[(u32, bool)], options: &RunOptions) -> Verdicts {
     let mut verdicts = Verdicts { findings: Vec::new(), checks: BTreeMap::new(), evaluations: BTreeMap::new() };
     let ended_well = ended.is_empty();
     if options.judge {
-        let log = online(direct, &mut verdicts);
+        let log = online(cluster, &mut verdicts);
         // A run that was cut short has no final log: what was answered fast may not be in what is committed so far.
-        linearizable(direct, ended_well.then_some(&log[..]), options, &mut verdicts);
+        linearizable(cluster, ended_well.then_some(&log[..]), options, &mut verdicts);
     }
     verdicts.judged("liveness", 1);
-    verdicts.judged("assertion", direct.observer.events());
+    verdicts.judged("assertion", cluster.observer.events());
     verdicts.findings.extend(ended);
-    started(direct, &mut verdicts);
+    started(cluster, &mut verdicts);
     if ended_well {
-        hashes(direct, &mut verdicts);
-        vacuous(direct, &mut verdicts);
+        hashes(cluster, at_rest, &mut verdicts);
+        vacuous(cluster, &mut verdicts);
     }
     // The worst decides, and among the worst the first in time.
     verdicts.findings.sort_by_key(|f| f.t);
@@ -121,8 +146,8 @@ impl Verdicts {
 }
 
 /// What the online checks found; the final applied log they followed.
-fn online(direct: &mut Direct<'_>, verdicts: &mut Verdicts) -> Vec<history::AppliedCommand> {
-    let Some(monitor) = direct.observer.monitor() else { return Vec::new() };
+fn online(cluster: &mut Cluster, verdicts: &mut Verdicts) -> Vec<history::AppliedCommand> {
+    let Some(monitor) = cluster.observer.monitor() else { return Vec::new() };
     monitor.finish();
     for (check, times) in monitor.evaluations() {
         verdicts.judged(check, times);
@@ -142,8 +167,8 @@ fn online(direct: &mut Direct<'_>, verdicts: &mut Verdicts) -> Vec<history::Appl
 }
 
 /// The history against the final log, and on some runs every level alone; without a final log, the search.
-fn linearizable(direct: &Direct<'_>, log: Option<&[history::AppliedCommand]>, options: &RunOptions, verdicts: &mut Verdicts) {
-    let history = direct.history.operations();
+fn linearizable(cluster: &Cluster, log: Option<&[history::AppliedCommand]>, options: &RunOptions, verdicts: &mut Verdicts) {
+    let history = cluster.history.operations();
     let budget = Budget { steps: SEARCH_STEPS, ..Budget::default() };
     let (judgement, disagreement) = match log.filter(|_| options.each_level_alone) {
         Some(log) => match check::cross_check(history, log, budget) {
@@ -167,16 +192,16 @@ fn linearizable(direct: &Direct<'_>, log: Option<&[history::AppliedCommand]>, op
         });
     };
     if let Some(disagreement) = disagreement {
-        find("the levels agree", Verdict::Violation, direct.now, disagreement, Vec::new());
+        find("the levels agree", Verdict::Violation, cluster.now, disagreement, Vec::new());
     }
     match judgement {
-        Err(error) => find("the history is well-formed", Verdict::Violation, direct.now, error.to_string(), Vec::new()),
+        Err(error) => find("the history is well-formed", Verdict::Violation, cluster.now, error.to_string(), Vec::new()),
         Ok(judgement) => match judgement.verdict {
             check::Verdict::Ok => {}
-            check::Verdict::Unknown => find("decided within the budget", Verdict::Unknown, direct.now, judgement.message, Vec::new()),
+            check::Verdict::Unknown => find("decided within the budget", Verdict::Unknown, cluster.now, judgement.message, Vec::new()),
             check::Verdict::Illegal => {
                 let details = explanation(&judgement, history);
-                let t = contradicted(&judgement, history).unwrap_or(direct.now);
+                let t = contradicted(&judgement, history).unwrap_or(cluster.now);
                 find(rule(&judgement), Verdict::Violation, t, judgement.message, details);
             }
         },
@@ -214,8 +239,8 @@ fn explanation(judgement: &Judgement, history: &[history::Operation]) -> Vec<Str
 }
 
 /// Every node started from its own disk: no plan damages what was synced.
-fn started(direct: &Direct<'_>, verdicts: &mut Verdicts) {
-    for (node, t, why) in &direct.refusals {
+fn started(cluster: &Cluster, verdicts: &mut Verdicts) {
+    for (node, t, why) in &cluster.refusals {
         verdicts.findings.push(Finding {
             check: "durability".to_owned(),
             rule: "a node starts from its own disk".to_owned(),
@@ -231,19 +256,18 @@ fn started(direct: &Direct<'_>, verdicts: &mut Verdicts) {
 }
 
 /// The hash of the state, which nodes keep by adding up changes, is that of the state itself.
-fn hashes(direct: &Direct<'_>, verdicts: &mut Verdicts) {
-    for process in &direct.processes {
-        let Some(node) = process.node.as_ref().filter(|node| node.raw().is_quiescent()) else { continue };
+fn hashes(cluster: &Cluster, at_rest: &[(u32, bool)], verdicts: &mut Verdicts) {
+    for (node, right) in at_rest {
         verdicts.judged("state-agreement", 1);
-        if node.store().full_hash() != node.raw().hash_sum() {
+        if !right {
             verdicts.findings.push(Finding {
                 check: "state-agreement".to_owned(),
                 rule: "the hash is that of the state".to_owned(),
                 verdict: Verdict::Violation,
-                t: direct.now,
+                t: cluster.now,
                 event: None,
-                node: Some(process.id),
-                message: format!("node {} holds other pairs than the changes it applied add up to", process.id),
+                node: Some(*node),
+                message: format!("node {node} holds other pairs than the changes it applied add up to"),
                 evidence: Vec::new(),
                 details: Vec::new(),
             });
@@ -252,17 +276,17 @@ fn hashes(direct: &Direct<'_>, verdicts: &mut Verdicts) {
 }
 
 /// A green run that never took the path its scenario is about is not green.
-fn vacuous(direct: &Direct<'_>, verdicts: &mut Verdicts) {
-    let probes = direct.observer.probes();
-    for name in direct.plan.required_probes.iter().filter(|name| probes.get(*name).is_none_or(|count| *count == 0)) {
+fn vacuous(cluster: &Cluster, verdicts: &mut Verdicts) {
+    let probes = cluster.observer.probes();
+    for name in cluster.plan.required_probes.iter().filter(|name| probes.get(*name).is_none_or(|count| *count == 0)) {
         verdicts.findings.push(Finding {
             check: "probes".to_owned(),
             rule: "required probes fire".to_owned(),
             verdict: Verdict::Vacuous,
-            t: direct.now,
+            t: cluster.now,
             event: None,
             node: None,
-            message: format!("the scenario `{}` is about `{name}`, which never happened", direct.plan.scenario),
+            message: format!("the scenario `{}` is about `{name}`, which never happened", cluster.plan.scenario),
             evidence: Vec::new(),
             details: Vec::new(),
         });
@@ -270,45 +294,45 @@ fn vacuous(direct: &Direct<'_>, verdicts: &mut Verdicts) {
 }
 
 /// The report.
-pub(crate) fn report(direct: &Direct<'_>, plan: &Plan, options: &RunOptions, verdicts: Verdicts, began: Instant) -> RunReport {
-    let operations = direct.history.operations();
+pub(crate) fn report(cluster: &Cluster, plan: &Plan, options: &RunOptions, verdicts: Verdicts, began: Instant) -> RunReport {
+    let operations = cluster.history.operations();
     let answered_fast = |op: &&history::Operation| op.ret.is_some() && op.fast_at == op.ret;
     let answered_slow = |op: &&history::Operation| op.ret.is_some() && op.fast.is_none() && !op.is_read();
     let unknown = |op: &&history::Operation| op.outcome == history::Outcome::Unknown;
     let worst = verdicts.findings.iter().map(|f| f.verdict).max_by_key(|v| v.severity());
     RunReport {
         scenario: plan.scenario.clone(),
-        engine: "direct".to_owned(),
+        engine: options.engine.name().to_owned(),
         seed: plan.seed,
         mutant: options.mutant.map(|m| m.name().to_owned()),
         verdict: worst.unwrap_or(Verdict::Pass),
         findings: verdicts.findings,
         checks: verdicts.checks,
         evaluations: verdicts.evaluations,
-        probes: direct.observer.probes(),
-        faults: faults(direct),
+        probes: cluster.observer.probes(),
+        faults: faults(cluster),
         ops: operations.len() as u64,
         fast: operations.iter().filter(answered_fast).count() as u64,
         slow: operations.iter().filter(answered_slow).count() as u64,
         unknown: operations.iter().filter(unknown).count() as u64,
-        events: direct.observer.events(),
-        sim_ns: direct.now,
+        events: cluster.observer.events(),
+        sim_ns: cluster.now,
         wall_ns: began.elapsed().as_nanos() as u64,
-        trace_hash: format!("{:016x}", direct.observer.hash()),
+        trace_hash: format!("{:016x}", cluster.observer.hash()),
     }
 }
 
 /// Effects of faults, by kind.
-fn faults(direct: &Direct<'_>) -> BTreeMap<String, u64> {
+fn faults(cluster: &Cluster) -> BTreeMap<String, u64> {
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |kind: &str, times: u64| {
         if times > 0 {
             *faults.entry(kind.to_owned()).or_default() += times;
         }
     };
-    direct.effects.iter().for_each(|(kind, times)| add(kind, *times));
-    direct.network.effects().for_each(|(kind, times)| add(kind, times));
-    for process in &direct.processes {
+    cluster.effects.iter().for_each(|(kind, times)| add(kind, *times));
+    cluster.network.effects().for_each(|(kind, times)| add(kind, times));
+    for process in &cluster.processes {
         let disk = process.disk.effects();
         add("slow_disk", disk.slowed);
         add("sync_error", disk.sync_errors);

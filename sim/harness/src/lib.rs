@@ -3,13 +3,17 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `run.rs` | plan → world → loop { fault, workload, step, observe } → heal → converge → judge → verdict |
-//! | `direct.rs` | the direct engine: a bare event loop over the world's models that drives nodes and clients |
-//! | `process.rs` | a node as a process: its disk, clock and processor, crash and restart, messages held by writes |
+//! | `cluster.rs` | the cluster under test and the world around it: what every engine shares |
+//! | `hosts.rs` | what an engine is: the processes of nodes and clients |
+//! | `direct.rs` | the direct engine: a bare event loop that calls nodes and clients |
+//! | `madsim/` | the madsim engine: the shell of `core/server` around them, on a simulated runtime |
+//! | `process.rs` | a node as a process: its disk, clock and processor; what its messages promise |
 //! | `nemesis.rs` | the plan's faults: when they begin, what they do, how they end |
 //! | `notes.rs` | what nodes and clients say of themselves: probes, the leader, the history |
 //! | `workload.rs` | the plan's operations: callers who invoke, wait, lose patience; the history |
 //! | `observe.rs` | the one stream of events: hashed, judged online, recorded; probes |
 //! | `judge.rs` | what is judged at the end: linearizability, liveness, vacuity |
+//! | `profile.rs` | which part of a run the processor is at |
 //! | `log.rs` | the log: tracing, stamped with virtual time and node |
 //!
 //! Invariants: a run is a function of (engine, plan, mutant) alone; what is judged is the event stream and the history, never a
@@ -20,13 +24,17 @@ compile_error!(
     "the simulation is built with `--cfg madsim`, which .cargo/config.toml sets; a RUSTFLAGS in the environment replaces it: unset it"
 );
 
+mod cluster;
 mod direct;
+mod hosts;
 mod judge;
 mod log;
+mod madsim;
 mod nemesis;
 mod notes;
 mod observe;
 mod process;
+pub mod profile;
 mod queue;
 mod report;
 mod run;

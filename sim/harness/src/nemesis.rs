@@ -5,10 +5,11 @@ use history::{ClientEvent, WorldEvent};
 use plan::{FaultKind, PROBES, Roles, When};
 use world::US;
 
-use crate::direct::{Direct, Next};
+use crate::cluster::{Cluster, Next};
+use crate::hosts::Hosts;
 use crate::observe::probe;
 
-impl Direct<'_> {
+impl Cluster {
     /// Schedules the faults that come at a time, and notes those that wait for a probe.
     pub(crate) fn schedule_faults(&mut self) {
         for (index, fault) in self.plan.fault.iter().enumerate() {
@@ -51,11 +52,12 @@ impl Direct<'_> {
     }
 
     /// A fault begins, unless the plan has healed or it is about a role that nobody has.
-    pub(crate) fn begin_fault(&mut self, index: usize, anchor: Option<NodeId>) {
+    pub(crate) fn begin_fault(&mut self, hosts: &mut impl Hosts, index: usize, anchor: Option<NodeId>) {
         if self.healed {
             return;
         }
-        let fault = &self.plan.fault[index];
+        let plan = self.plan.clone();
+        let fault = &plan.fault[index];
         let roles = self.roles(anchor);
         let target = fault.kind.target().map(|target| target.resolve(&roles));
         if target == Some(None) {
@@ -69,31 +71,31 @@ impl Direct<'_> {
         }
         match (&fault.kind, node) {
             (FaultKind::Crash { power, down_us, .. }, Some(node)) => {
-                if self.crash(node, *power, "crash") {
+                if self.crash(hosts, node, *power, "crash") {
                     self.restart_later(node, *down_us);
                 }
                 return;
             }
             (FaultKind::CrashAll { power, down_us }, _) => {
                 for node in 1..=roles.voters {
-                    if self.crash(node, *power, "crash_all") {
+                    if self.crash(hosts, node, *power, "crash_all") {
                         self.restart_later(node, *down_us);
                     }
                 }
                 return;
             }
-            (FaultKind::Pause { .. }, Some(node)) => self.pause(node, fault.id),
+            (FaultKind::Pause { .. }, Some(node)) => self.pause(hosts, node, fault.id),
             (FaultKind::SlowDisk { .. } | FaultKind::SyncError { .. }, Some(node)) => {
                 let disk_fault = fault.kind.disk_fault().expect("these are the disk's");
                 self.process(node).disk.begin(fault.id, disk_fault);
             }
             (FaultKind::SlowCpu { factor, .. }, Some(node)) => self.process(node).cpu.begin_slow(fault.id, *factor),
             (FaultKind::WallClockStep { by_us, .. }, Some(node)) => {
-                self.process(node).clock.step_wall(*by_us);
+                self.process(node).timing.clock.step_wall(*by_us);
                 self.took_effect("wall_clock_step", 1);
             }
             (FaultKind::ClientCrash { client, down_us }, _) => {
-                self.crash_client(*client, *down_us);
+                self.crash_client(hosts, *client, *down_us);
                 return;
             }
             _ => {}
@@ -104,7 +106,7 @@ impl Direct<'_> {
     }
 
     /// A fault that lasts ends.
-    pub(crate) fn end_fault(&mut self, index: usize) {
+    pub(crate) fn end_fault(&mut self, hosts: &mut impl Hosts, index: usize) {
         if self.healed {
             return;
         }
@@ -115,24 +117,22 @@ impl Direct<'_> {
             let process = self.process(node);
             process.disk.end(fault);
             process.cpu.end(fault);
-            self.resume(node, Some(fault));
+            self.resume(hosts, node, Some(fault));
         }
     }
 
     /// Stops a node; false if it is down already, and then nothing happens.
-    fn crash(&mut self, id: NodeId, power: bool, kind: &'static str) -> bool {
+    fn crash(&mut self, hosts: &mut impl Hosts, id: NodeId, power: bool, kind: &'static str) -> bool {
         let now = self.now;
         let process = self.process(id);
-        if !process.is_up() {
+        if !process.up {
             return false;
         }
-        process.node = None;
+        hosts.stop_node(id);
+        process.up = false;
         process.life += 1;
         process.paused_by.clear();
-        process.backlog.clear();
-        process.held.clear();
         process.executing.clear();
-        process.tick_at = None;
         let report = process.disk.crash(now, power);
         let (in_flight, lost_bytes) = (report.in_flight, report.lost_bytes);
         self.observer.world(Some(id), WorldEvent::Crash { power, in_flight, lost_bytes });
@@ -150,39 +150,41 @@ impl Direct<'_> {
     }
 
     /// The node stopped itself over a failed sync. What its cache holds cannot be trusted any more, so its power is failed, too.
-    pub(crate) fn stop_after_fatal(&mut self, id: NodeId) {
-        self.crash(id, true, "stopped_over_sync_error");
+    pub(crate) fn stop_after_fatal(&mut self, hosts: &mut impl Hosts, id: NodeId) {
+        self.crash(hosts, id, true, "stopped_over_sync_error");
         let down =
             self.plan.fault.iter().find_map(|f| if let FaultKind::SyncError { down_us, .. } = f.kind { Some(down_us) } else { None });
         self.restart_later(id, down.unwrap_or(1_000));
     }
 
-    fn pause(&mut self, id: NodeId, fault: u32) {
+    fn pause(&mut self, hosts: &mut impl Hosts, id: NodeId, fault: u32) {
         let process = self.process(id);
-        if process.is_up() {
+        if process.up {
             process.paused_by.push(fault);
+            hosts.pause_node(id);
             self.observer.world(Some(id), WorldEvent::Pause);
             self.took_effect("pause", 1);
         }
     }
 
     /// A pause ends (`None`: all of them).
-    fn resume(&mut self, id: NodeId, fault: Option<u32>) {
+    fn resume(&mut self, hosts: &mut impl Hosts, id: NodeId, fault: Option<u32>) {
         let process = self.process(id);
         let before = process.paused_by.len();
         process.paused_by.retain(|by| fault.is_some_and(|fault| fault != *by));
         if before > 0 && process.paused_by.is_empty() {
             self.observer.world(Some(id), WorldEvent::Resume);
-            self.wake(id);
+            hosts.resume_node(self, id);
         }
     }
 
-    fn crash_client(&mut self, client: u32, down_us: u64) {
+    fn crash_client(&mut self, hosts: &mut impl Hosts, client: u32, down_us: u64) {
         let caller = self.caller(client);
-        if caller.client.take().is_none() {
+        if !caller.up {
             return;
         }
-        caller.tick_at = None;
+        hosts.stop_client(client);
+        caller.up = false;
         let (life, op) = (caller.life, caller.waits_for);
         self.observer.client(client, ClientEvent::ClientCrash);
         if let Some(op) = op {
@@ -193,7 +195,7 @@ impl Direct<'_> {
     }
 
     /// The faults end: none is active any more, what the plan stopped goes on. Nothing else is touched.
-    pub(crate) fn heal(&mut self) {
+    pub(crate) fn heal(&mut self, hosts: &mut impl Hosts) {
         self.healed = true;
         self.observer.world(None, WorldEvent::Heal);
         self.network.heal();
@@ -201,9 +203,9 @@ impl Direct<'_> {
             let process = self.process(node);
             process.disk.heal();
             process.cpu.heal();
-            self.resume(node, None);
-            if !self.process(node).is_up() {
-                self.start_node(node);
+            self.resume(hosts, node, None);
+            if !self.process(node).up {
+                hosts.start_node(self, node);
             }
         }
     }

@@ -1,14 +1,14 @@
-//! What the engine makes of what nodes and clients say of themselves: probes, the leader, the history, the clients' trace events.
+//! What is made of what nodes and clients say of themselves: probes, the leader, the history, the clients' trace events.
 
 use client::Notice;
 use curp::{Applied, Event, Message, NodeId, PeerMessage, Refusal, Reply};
 use history::ClientEvent;
 use kv::Request;
 
-use crate::direct::Direct;
+use crate::cluster::Cluster;
 use crate::observe::probe;
 
-impl Direct<'_> {
+impl Cluster {
     /// Fires the probes of a node's event, and keeps track of who leads.
     pub(crate) fn note_node_event(&mut self, id: NodeId, event: &Event<Request>) {
         let probe = match event {

@@ -6,6 +6,8 @@ use history::{ClientEvent, Event, Stamped, TraceHash, TraceHeader, WorldEvent};
 use plan::PROBES;
 use std::collections::BTreeMap;
 
+use crate::profile::{self, Part};
+
 /// A probe that fired, at which node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fired {
@@ -79,6 +81,7 @@ impl Observer {
     }
 
     fn see(&mut self, node: Option<NodeId>, client: Option<u32>, event: Event) {
+        let _judging = profile::enter(Part::Checks);
         let stamped = Stamped { i: self.next, t: self.now, node, client, event };
         self.next += 1;
         self.hash.update(&stamped);

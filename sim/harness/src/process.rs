@@ -1,45 +1,25 @@
-//! A node as a process in the world: what it stands on, and whether it runs.
+//! A node as a process in the world: what it stands on, and whether it runs. What it does is the engine's business.
 
 use curp::{Address, Message, NodeId, Outgoing, PeerMessage, Reply};
 use history::Promise;
 use kv::Request;
-use node::{Input, Node, Token};
+use node::Node;
 use std::collections::VecDeque;
 use world::{Clock, Cpu, Disk};
-
-/// A message that waits for a write.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) outgoing: Outgoing<Request>,
-    /// What it promises, as of the moment the node said it.
-    pub(crate) promise: Option<Promise>,
-}
 
 /// One node's process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: NodeId,
-    /// `None`: down.
-    pub(crate) node: Option<Node>,
+    /// Whether it runs (or stands still).
+    pub(crate) up: bool,
     /// Counts its lives; what was scheduled for an earlier life does not happen.
     pub(crate) life: u32,
     /// Faults that hold it up; it goes on when none is left.
     pub(crate) paused_by: Vec<u32>,
-    /// What came while it stood still.
-    pub(crate) backlog: VecDeque<Input>,
-    /// Records up to this token are durable.
-    pub(crate) durable: Token,
-    /// Messages that wait for a later one.
-    pub(crate) held: Vec<Held>,
     pub(crate) disk: Disk,
-    pub(crate) clock: Clock,
+    pub(crate) timing: Timing,
     pub(crate) cpu: Cpu,
-    /// The tick that counts; others scheduled are void.
-    pub(crate) tick_at: Option<u64>,
-    /// What it is for: the reading of the node's clock at which it is due.
-    pub(crate) tick_due: u64,
-    /// Phase of its ticks within the tick interval.
-    pub(crate) tick_phase: u64,
     /// It must not start from what its disk holds.
     pub(crate) refused: bool,
     /// Executions under way, in the order given out.
@@ -47,12 +27,27 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn is_up(&self) -> bool {
-        self.node.is_some()
-    }
-
     pub(crate) fn is_paused(&self) -> bool {
         !self.paused_by.is_empty()
+    }
+}
+
+/// A node's clock, and when the node is told what it reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Timing {
+    pub(crate) clock: Clock,
+    /// At multiples of this, nanoseconds …
+    pub(crate) tick: u64,
+    /// … and this.
+    pub(crate) phase: u64,
+}
+
+impl Timing {
+    /// The tick at or after the moment at which the node's clock reads `due`, in virtual time; later than `now`.
+    pub(crate) fn tick_time(&self, now: u64, due: u64) -> u64 {
+        let wait = due.saturating_sub(self.clock.mono(now));
+        let due = (now + self.clock.real_after(now, wait)).max(now + 1);
+        (due + self.tick - self.phase).div_ceil(self.tick) * self.tick - self.tick + self.phase
     }
 }
 

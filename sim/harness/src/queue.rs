@@ -29,6 +29,11 @@ impl<T> Queue<T> {
         self.scheduled += 1;
     }
 
+    /// When the next thing happens.
+    pub(crate) fn next_at(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// The next thing, with its time.
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;

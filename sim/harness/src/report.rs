@@ -94,7 +94,7 @@ pub struct Finding {
 pub struct RunReport {
     /// Scenario of the plan.
     pub scenario: String,
-    /// `direct`.
+    /// [`Engine::name`].
     pub engine: String,
     /// Seed of the plan.
     pub seed: u64,
@@ -150,9 +150,32 @@ pub struct Artifacts {
     pub log: Vec<String>,
 }
 
+/// What drives nodes and clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// A bare event loop that calls them.
+    #[default]
+    Direct,
+    /// The shell of `core/server`, on the madsim runtime.
+    Madsim,
+}
+
+impl Engine {
+    /// The word on the command line, in reports and in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Direct => "direct",
+            Engine::Madsim => "madsim",
+        }
+    }
+}
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// What drives nodes and clients.
+    pub engine: Engine,
     /// The bug to plant.
     pub mutant: Option<Mutant>,
     /// Let every level of the linearizability stack judge alone, and compare (every 20th run of a batch).
@@ -170,6 +193,14 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { mutant: None, each_level_alone: false, record: false, log: "debug".to_owned(), judge: true, disturb: 0 }
+        RunOptions {
+            engine: Engine::Direct,
+            mutant: None,
+            each_level_alone: false,
+            record: false,
+            log: "debug".to_owned(),
+            judge: true,
+            disturb: 0,
+        }
     }
 }

@@ -1,19 +1,24 @@
 //! The plan's operations. A caller runs its own one after another: it invokes, waits, and goes on when an answer comes or its
 //! patience ends. What it saw is the history.
 
-use client::{Client, Notice};
+use client::Notice;
 use curp::Synced;
-use history::{Header, Operation, Outcome, SyncedResponse};
+use history::{ClientEvent, Header, Operation, Outcome, SyncedResponse};
 use kv::{Bytes, KeyValue, Request, Response};
 use plan::{Op, Plan};
 use std::collections::BTreeMap;
+use world::US;
+
+use crate::cluster::{Cluster, Next};
+use crate::hosts::Hosts;
+use crate::observe::probe;
 
 /// A client process with the caller in it.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) address: u32,
-    /// `None`: the process is dead.
-    pub(crate) client: Option<Client>,
+    /// Whether the process is alive.
+    pub(crate) up: bool,
     /// Counts its lives.
     pub(crate) life: u32,
     /// Positions in the plan's operations, in order.
@@ -24,8 +29,6 @@ pub(crate) struct Caller {
     pub(crate) waits_for: Option<u64>,
     /// What it last observed of each key: the last pair, or none.
     seen: BTreeMap<Bytes, Option<KeyValue>>,
-    /// The tick that counts.
-    pub(crate) tick_at: Option<u64>,
     /// Commands since the session began, and after how many it ends the session.
     pub(crate) session_ops: u64,
     pub(crate) session_length: u64,
@@ -34,18 +37,7 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new(address: u32, plan: &Plan, session_length: u64) -> Self {
         let ops = plan.op.iter().enumerate().filter(|(_, op)| op.client == address).map(|(i, _)| i).collect();
-        Caller {
-            address,
-            client: None,
-            life: 0,
-            ops,
-            next: 0,
-            waits_for: None,
-            seen: BTreeMap::new(),
-            tick_at: None,
-            session_ops: 0,
-            session_length,
-        }
+        Caller { address, up: false, life: 0, ops, next: 0, waits_for: None, seen: BTreeMap::new(), session_ops: 0, session_length }
     }
 
     /// The operation to run next.
@@ -86,6 +78,72 @@ impl Caller {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts a client process: its first life, or the next.
+    pub(crate) fn start_client(&mut self, hosts: &mut impl Hosts, client: u32) {
+        let draws = self.draws;
+        let caller = self.caller(client);
+        caller.life += 1;
+        caller.session_ops = 0;
+        caller.up = true;
+        let life = caller.life;
+        hosts.start_client(self, client, life, draws.u64("client", u64::from(client), u64::from(life)));
+        self.schedule_invoke(client);
+    }
+
+    pub(crate) fn schedule_invoke(&mut self, client: u32) {
+        let caller = &self.callers[client as usize - 1];
+        if let Some(op) = caller.next_op(&self.plan).filter(|_| caller.up && caller.waits_for.is_none()) {
+            let at = (op.at_us * US).max(self.now);
+            self.queue.push(at, Next::Invoke { client });
+        }
+    }
+
+    pub(crate) fn invoke(&mut self, hosts: &mut impl Hosts, client: u32) {
+        let (plan, now) = (self.plan.clone(), self.now);
+        let caller = self.caller(client);
+        let due = caller.next_op(&plan).is_some_and(|op| op.at_us * US <= now);
+        if !due || !caller.up || caller.waits_for.is_some() {
+            return;
+        }
+        if caller.session_ops >= caller.session_length {
+            caller.session_ops = 0;
+            hosts.tell_client(self, client, client::Input::EndSession);
+        }
+        let caller = self.caller(client);
+        let Some((op, request)) = caller.take_op(&plan) else { return };
+        if !matches!(request, Request::Range(_)) {
+            caller.session_ops += 1;
+        }
+        self.history.invoke(op, client, request.clone(), now);
+        self.queue.push(now + plan.workload.patience_us * US, Next::Patience { client, op });
+        hosts.tell_client(self, client, client::Input::Invoke { op, request });
+    }
+
+    pub(crate) fn lose_patience(&mut self, hosts: &mut impl Hosts, client: u32, op: u64) {
+        if self.caller(client).waits_for == Some(op) && self.caller(client).up {
+            self.give_up(client, op);
+            hosts.tell_client(self, client, client::Input::Abandon { op });
+            self.schedule_invoke(client);
+        }
+    }
+
+    /// The operation's outcome is unknown to its caller from here on.
+    pub(crate) fn give_up(&mut self, client: u32, op: u64) {
+        self.caller(client).waits_for = None;
+        self.observer.client(client, ClientEvent::GiveUp { op });
+        self.observer.fire(const { probe("unknown_outcome") }, None);
+    }
+
+    /// The caller's operation has ended: on to the next.
+    pub(crate) fn operation_ended(&mut self, client: u32, op: u64) {
+        if self.caller(client).waits_for == Some(op) {
+            self.caller(client).waits_for = None;
+            self.schedule_invoke(client);
         }
     }
 }

@@ -18,6 +18,7 @@ pub const PROBES: &[(&str, &str)] = &[
     ("leader_stepped_down", "a leader became a follower"),
     ("message_held_by_write", "a message waited for a write in flight"),
     ("out_of_order_execution", "a command finished executing before one that stands earlier in the log"),
+    ("over_grpc", "a run of the madsim engine went over gRPC instead of the world's network"),
     ("pool_recovered_at_restart", "a node found commands in its durable spec pool at start"),
     ("read_retried", "a client had to ask again for a read"),
     ("read_served_follower", "a follower served a read"),

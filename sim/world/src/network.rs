@@ -197,6 +197,11 @@ impl Network {
         }
     }
 
+    /// Whether a fault is active.
+    pub fn is_disturbed(&self) -> bool {
+        !self.active.is_empty()
+    }
+
     /// A fault begins. Endpoints that the network was not made with are ignored.
     pub fn begin(&mut self, fault: u32, net: &NetFault, now: u64) {
         self.active.push(Active::new(fault, net, now, &self.map));

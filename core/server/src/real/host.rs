@@ -1,0 +1,80 @@
+//! What a node stands on, on a real machine.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use curp::{Event, Nanos, Outgoing, TaskId, splitmix64};
+use kv::Request;
+use node::{Node, Write};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Duration;
+
+use super::files::Files;
+use crate::host::{Clock, Host, Processor, Storage, Transport};
+use crate::rpc::PeerCalls;
+
+/// No timer is set for less.
+const TICK_MIN: Duration = Duration::from_millis(1);
+
+pub(super) struct MachineHost {
+    begun: Instant,
+    storage: Files,
+    calls: PeerCalls,
+    fatal: UnboundedSender<String>,
+}
+
+impl MachineHost {
+    /// With the way to hear why the node stopped.
+    pub(super) fn new(storage: Files, calls: PeerCalls) -> (Self, UnboundedReceiver<String>) {
+        let (fatal, stopped) = unbounded_channel();
+        (MachineHost { begun: Instant::now(), storage, calls, fatal }, stopped)
+    }
+}
+
+/// Different in every process.
+pub(super) fn entropy() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    splitmix64(time ^ splitmix64(u64::from(std::process::id())))
+}
+
+impl Clock for MachineHost {
+    fn now(&self) -> Nanos {
+        self.begun.elapsed().as_nanos() as Nanos
+    }
+
+    fn until(&self, due: Nanos) -> Duration {
+        Duration::from_nanos(due.saturating_sub(self.now())).max(TICK_MIN)
+    }
+}
+
+impl Storage for MachineHost {
+    fn submit(&self, write: Write) {
+        self.storage.submit(write);
+    }
+}
+
+impl Transport for MachineHost {
+    type Note = ();
+
+    fn note(&self, _: &Node, _: &Outgoing<Request>) {}
+
+    fn send(&self, outgoing: Outgoing<Request>, (): ()) {
+        self.calls.send(outgoing.to, outgoing.message);
+    }
+}
+
+impl Processor for MachineHost {
+    async fn execute(&self, _: TaskId) {
+        // The time that a command takes is spent in the node, when its result is computed.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Host for MachineHost {
+    fn event(&self, event: Event<Request>) {
+        tracing::debug!(?event);
+    }
+
+    fn fatal(&self, reason: String) {
+        let _ = self.fatal.send(reason);
+    }
+}

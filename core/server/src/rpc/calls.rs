@@ -1,0 +1,154 @@
+//! Outgoing calls: a question of a node or a client becomes a call, and its answer a message that arrives. A call that fails is a
+//! message that was lost; nobody is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use curp::{Address, ClientAddress, Message, NodeId, ProposeId, Reply, Request as Ask};
+use kv::Request;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Duration, timeout};
+use tonic::Status;
+use tonic::transport::{Channel, Error};
+
+use super::board::Board;
+use super::convert::{self, ClientCall, PeerAnswer, PeerCall};
+use super::service::Inbox;
+use super::wire::{self, curp_client::CurpClient, peer_client::PeerClient};
+
+/// A call takes at most so long; whoever asked asks again by himself.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(1);
+/// A synced result may take longer: it waits for commit and apply.
+const WAIT_SYNCED_MAX: Duration = Duration::from_secs(4);
+/// Calls under way from one node to another; further messages are lost, as with a full socket. So a node that answers late gets less, and
+/// can catch up.
+const PEER_CALLS_MAX: usize = 32;
+/// Calls under way from a client to a node.
+const CLIENT_CALLS_MAX: usize = 8;
+
+/// The ways to the nodes.
+#[derive(Clone)]
+struct Ways(BTreeMap<NodeId, (Channel, Arc<Semaphore>)>);
+
+impl Ways {
+    fn new(members: &BTreeMap<NodeId, String>, calls_max: usize) -> Result<Self, Error> {
+        let way = |address: &String| Ok((super::connect(address)?, Arc::new(Semaphore::new(calls_max))));
+        members.iter().map(|(id, address)| Ok((*id, way(address)?))).collect::<Result<_, Error>>().map(Ways)
+    }
+}
+
+/// A node's side: the transport over gRPC.
+pub struct PeerCalls {
+    id: NodeId,
+    ways: Ways,
+    inbox: Inbox,
+    board: Arc<Board>,
+}
+
+impl PeerCalls {
+    /// The calls of node `id` to the `members` (host:port for peers, by node), whose answers go to its inbox; what it answers goes to the board.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn new(id: NodeId, members: &BTreeMap<NodeId, String>, inbox: Inbox, board: Arc<Board>) -> Result<Self, Error> {
+        Ok(PeerCalls { id, ways: Ways::new(members, PEER_CALLS_MAX)?, inbox, board })
+    }
+
+    /// A message of the node leaves.
+    pub fn send(&self, to: Address, message: Message<Request>) {
+        let call = match (to, &message) {
+            (Address::Node(peer), Message::Peer { term, body }) => convert::peer_call(self.id, *term, body).map(|call| (peer, call)),
+            _ => None,
+        };
+        let Some((peer, call)) = call else { return self.board.answer(to, message) };
+        let Some((channel, calls)) = self.ways.0.get(&peer) else { return };
+        let Ok(permit) = calls.clone().try_acquire_owned() else { return };
+        let (client, inbox) = (PeerClient::new(channel.clone()), self.inbox.clone());
+        tokio::spawn(async move {
+            let answer = timeout(CALL_MAX, call_peer(client, call)).await;
+            drop(permit);
+            if let Ok(Ok(Some(answer))) = answer
+                && let Ok(Some(message)) = convert::peer_message(answer)
+            {
+                let _ = inbox.send((Address::Node(peer), message));
+            }
+        });
+    }
+}
+
+async fn call_peer(mut peer: PeerClient<Channel>, call: PeerCall) -> Result<Option<PeerAnswer>, Status> {
+    Ok(match call {
+        PeerCall::Vote(request) => Some(PeerAnswer::Vote(peer.vote(request).await?.into_inner())),
+        PeerCall::AppendEntries(request) => Some(PeerAnswer::AppendEntries(peer.append_entries(request).await?.into_inner())),
+        PeerCall::ReadIndex(request) => Some(PeerAnswer::ReadIndex(peer.read_index(request).await?.into_inner())),
+        PeerCall::HandOver(request) => {
+            peer.hand_over(request).await?;
+            None
+        }
+    })
+}
+
+/// A client's side.
+pub struct ClientCalls {
+    client: ClientAddress,
+    ways: Ways,
+    /// Commands whose synced result is being waited for, with the node.
+    waits: Arc<Mutex<BTreeSet<(NodeId, ProposeId)>>>,
+    inbox: UnboundedSender<client::Input>,
+}
+
+impl ClientCalls {
+    /// The calls of the client at this address to the `members` (host:port for clients, by node), whose answers go to its inbox.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn new(client: ClientAddress, members: &BTreeMap<NodeId, String>, inbox: UnboundedSender<client::Input>) -> Result<Self, Error> {
+        Ok(ClientCalls { client, ways: Ways::new(members, CLIENT_CALLS_MAX)?, waits: Arc::default(), inbox })
+    }
+
+    /// A message of the client leaves. After a proposal that was taken, the same node is asked for the synced result.
+    pub fn send(&self, to: NodeId, message: Message<Request>) {
+        let Message::Request(request) = message else { return };
+        let Some((channel, calls)) = self.ways.0.get(&to) else { return };
+        let Ok(permit) = calls.clone().try_acquire_owned() else { return };
+        let (mut node, inbox, client) = (CurpClient::new(channel.clone()), self.inbox.clone(), self.client);
+        let waits = self.waits.clone();
+        tokio::spawn(async move {
+            let answer = timeout(CALL_MAX, call_node(&mut node, client, &request)).await;
+            drop(permit);
+            let Ok(Ok(reply)) = answer else { return };
+            let taken = match &reply {
+                Reply::Executed { id, .. } | Reply::Conflict { id, .. } => Some(*id),
+                _ => None,
+            };
+            let _ = inbox.send(client::Input::Message { from: to, reply });
+            if let Some(wait) = taken.map(|id| (to, id)).filter(|wait| lock(&waits).insert(*wait)) {
+                let id = Some(wire::ProposeId { client: wait.1.client, seq: wait.1.seq });
+                let call = node.wait_synced(wire::WaitSyncedRequest { client, id });
+                if let Ok(Ok(response)) = timeout(WAIT_SYNCED_MAX, call).await
+                    && let Ok(reply) = convert::wait_synced_reply(&response.into_inner())
+                {
+                    let _ = inbox.send(client::Input::Message { from: to, reply });
+                }
+                lock(&waits).remove(&wait);
+            }
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn call_node(node: &mut CurpClient<Channel>, client: ClientAddress, request: &Ask<Request>) -> Result<Reply<Request>, Status> {
+    let reply = match convert::client_call(client, request) {
+        ClientCall::Propose(request) => convert::propose_reply(&node.propose(request).await?.into_inner()),
+        ClientCall::Record(request) => convert::record_reply(&node.record(request).await?.into_inner()),
+        ClientCall::Read(request) => convert::read_reply(&node.read(request).await?.into_inner()),
+        ClientCall::BeginSession(request) => convert::session_reply(&node.begin_session(request).await?.into_inner()),
+        ClientCall::EndSession(request) => convert::session_reply(&node.end_session(request).await?.into_inner()),
+        ClientCall::FetchCluster(request) => convert::cluster_reply(&node.fetch_cluster(request).await?.into_inner()),
+    };
+    Ok(reply?)
+}

@@ -1,0 +1,58 @@
+//! The protocol over gRPC. Node and client speak in messages; here questions become calls and answers their responses.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `../../proto/curp.proto` | the services and their messages |
+//! | `convert.rs` | between the protocol's messages and those of the wire |
+//! | `service.rs` | incoming calls |
+//! | `board.rs` | the cmd board: which open call a message of the node answers |
+//! | `calls.rs` | outgoing calls |
+//!
+//! There is no InstallSnapshot yet: the protocol's messages have no such type.
+
+mod board;
+mod calls;
+pub mod convert;
+mod service;
+
+/// Types, clients and servers generated from `proto/curp.proto`.
+#[allow(missing_docs, clippy::all, clippy::disallowed_types, reason = "generated")]
+pub mod wire {
+    tonic::include_proto!("curp");
+}
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+pub use board::Board;
+pub use calls::{ClientCalls, PeerCalls};
+pub use service::{Inbox, Services};
+pub use tonic::transport::Channel;
+
+/// A way to a node, made when it is first used.
+///
+/// # Errors
+/// An address that is none.
+pub fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(calls::CALL_MAX).connect_lazy())
+}
+
+/// Serves clients at this address until `stop` ends. Clients and peers have addresses of their own, so that no flood of the former
+/// keeps the latter from electing a leader.
+///
+/// # Errors
+/// The address cannot be served.
+pub async fn serve_clients(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let service = wire::curp_server::CurpServer::new(services);
+    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+}
+
+/// Serves peers at this address until `stop` ends.
+///
+/// # Errors
+/// The address cannot be served.
+pub async fn serve_peers(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
+    let service = wire::peer_server::PeerServer::new(services);
+    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+}

@@ -1,0 +1,212 @@
+//! Every message comes back from the wire as it was: through its protobuf form, encoded and decoded. The simulation passes the
+//! protobuf types by reference and encodes nothing, so this is tested apart.
+
+use curp::{
+    Address, ConfigVersion, Entry, Leadership, Membership, Message, Payload, PeerMessage, Proposal, ProposeId, Refusal, Reply,
+    Request as Ask, Synced,
+};
+use kv::{DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, Response, TxnRequest};
+use proptest::prelude::*;
+use server::rpc::convert::{self, ClientCall, PeerAnswer, PeerCall};
+use std::sync::Arc;
+
+/// Through bytes and back.
+fn over<M: prost::Message + Default>(message: M) -> M {
+    M::decode(&message.encode_to_vec()[..]).expect("what was encoded decodes")
+}
+
+fn bytes() -> impl Strategy<Value = kv::Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..12).prop_map(|bytes| bytes.into())
+}
+
+fn command() -> impl Strategy<Value = Request> {
+    let leaf = prop_oneof![
+        (bytes(), bytes(), any::<bool>()).prop_map(|(key, value, prev_kv)| Request::Put(PutRequest { key, value, prev_kv })),
+        (bytes(), proptest::option::of(bytes()), any::<u64>()).prop_map(|(key, range_end, limit)| Request::Range(RangeRequest {
+            key,
+            range_end,
+            limit
+        })),
+        (bytes(), proptest::option::of(bytes()), any::<bool>())
+            .prop_map(|(key, range_end, prev_kv)| Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        let branch = proptest::collection::vec(inner, 0..3);
+        (branch.clone(), branch).prop_map(|(success, failure)| Request::Txn(TxnRequest { compare: Vec::new(), success, failure }))
+    })
+}
+
+fn response() -> impl Strategy<Value = Response> {
+    let fields = || (bytes(), bytes(), any::<u64>(), any::<u64>(), any::<u64>());
+    let pair = || {
+        fields().prop_map(|(key, value, create_revision, mod_revision, version)| KeyValue {
+            key,
+            value,
+            create_revision,
+            mod_revision,
+            version,
+        })
+    };
+    prop_oneof![
+        proptest::option::of(pair()).prop_map(|prev_kv| Response::Put { prev_kv }),
+        (proptest::collection::vec(pair(), 0..3), any::<u64>()).prop_map(|(kvs, count)| Response::Range { kvs, count }),
+    ]
+}
+
+fn id() -> impl Strategy<Value = ProposeId> {
+    (any::<u64>(), any::<u64>()).prop_map(|(client, seq)| ProposeId { client, seq })
+}
+
+fn version() -> impl Strategy<Value = ConfigVersion> {
+    (any::<u64>(), any::<u64>()).prop_map(|(term, index)| ConfigVersion { term, index })
+}
+
+fn leadership() -> impl Strategy<Value = Leadership> {
+    (any::<u64>(), proptest::option::of(any::<u32>())).prop_map(|(term, leader)| Leadership { term, leader })
+}
+
+fn proposal() -> impl Strategy<Value = Arc<Proposal<Request>>> {
+    (id(), any::<u64>(), command())
+        .prop_map(|(id, first_incomplete, command)| Arc::new(Proposal { id, first_incomplete, command: Arc::new(command) }))
+}
+
+fn synced() -> impl Strategy<Value = Synced<Response>> {
+    (any::<u64>(), response()).prop_map(|(revision, response)| Synced { revision, response })
+}
+
+fn ask() -> impl Strategy<Value = Ask<Request>> {
+    prop_oneof![
+        proposal().prop_map(|proposal| Ask::Propose { proposal }),
+        (any::<u64>(), version(), proposal()).prop_map(|(term, config, proposal)| Ask::Record { term, config, proposal }),
+        (any::<u64>(), command()).prop_map(|(number, command)| Ask::Read { read: (9, number), command: Arc::new(command) }),
+        any::<u64>().prop_map(|nonce| Ask::BeginSession { nonce }),
+        any::<u64>().prop_map(|client| Ask::EndSession { client }),
+        Just(Ask::FetchCluster),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    let plain = [Refusal::NotReady, Refusal::NoSession, Refusal::Acknowledged, Refusal::Invalid];
+    prop_oneof![leadership().prop_map(Refusal::NotLeader), proptest::sample::select(plain.to_vec())]
+}
+
+fn reply() -> impl Strategy<Value = Reply<Request>> {
+    let (n, read) = (any::<u64>(), (any::<u32>(), any::<u64>()));
+    prop_oneof![
+        (id(), n, version(), response()).prop_map(|(id, term, config, response)| Reply::Executed { id, term, config, response }),
+        (id(), n).prop_map(|(id, term)| Reply::Conflict { id, term }),
+        (id(), synced()).prop_map(|(id, synced)| Reply::Synced { id, synced }),
+        (id(), n, version(), any::<bool>(), n).prop_map(|(id, term, config, accepted, current)| Reply::Recorded {
+            id,
+            term,
+            config,
+            accepted,
+            current
+        }),
+        (id(), refusal()).prop_map(|(id, why)| Reply::Refused { id, why }),
+        (n, n).prop_map(|(nonce, client)| Reply::SessionBegun { nonce, client }),
+        n.prop_map(|client| Reply::SessionEnded { client }),
+        leadership().prop_map(|cluster| Reply::SessionRefused { cluster }),
+        (read, n, synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
+        (read, leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
+        (leadership(), version(), proptest::collection::vec(any::<u32>(), 0..6))
+            .prop_map(|(leadership, version, voters)| { Reply::Cluster { leadership, membership: Membership { version, voters } } }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Arc<Entry<Request>>> {
+    let payload = prop_oneof![
+        Just(Payload::Noop),
+        proposal().prop_map(Payload::Command),
+        any::<u64>().prop_map(|nonce| Payload::SessionBegin { nonce }),
+        any::<u64>().prop_map(|client| Payload::SessionEnd { client }),
+    ];
+    (any::<u64>(), any::<u64>(), payload).prop_map(|(term, index, payload)| Arc::new(Entry { term, index, payload }))
+}
+
+fn peer() -> impl Strategy<Value = PeerMessage<Request>> {
+    let (n, read) = (any::<u64>(), (any::<u32>(), any::<u64>()));
+    let pool = || proptest::collection::vec(proposal(), 0..3);
+    prop_oneof![
+        (n, n).prop_map(|(last_term, last_index)| PeerMessage::PreVote { last_term, last_index }),
+        (n, any::<bool>()).prop_map(|(asked, granted)| PeerMessage::PreVoteReply { asked, granted }),
+        (n, n).prop_map(|(last_term, last_index)| PeerMessage::Vote { last_term, last_index }),
+        proptest::option::of(pool()).prop_map(|pool| PeerMessage::VoteReply { pool }),
+        (n, n, proptest::collection::vec(entry(), 0..3), n).prop_map(|(prev_index, prev_term, entries, commit)| PeerMessage::Append {
+            prev_index,
+            prev_term,
+            entries,
+            commit
+        }),
+        n.prop_map(|index| PeerMessage::Appended { index }),
+        (n, n, n).prop_map(|(prev_index, hint_index, hint_term)| PeerMessage::AppendRejected { prev_index, hint_index, hint_term }),
+        n.prop_map(|commit| PeerMessage::Commit { commit }),
+        (n, n).prop_map(|(commit, round)| PeerMessage::Heartbeat { commit, round }),
+        n.prop_map(|round| PeerMessage::HeartbeatReply { round }),
+        (read, command()).prop_map(|(read, command)| PeerMessage::ReadIndex { read, command: Arc::new(command) }),
+        (read, proptest::option::of(n)).prop_map(|(read, index)| PeerMessage::ReadIndexReply { read, index }),
+        pool().prop_map(|proposals| PeerMessage::HandOver { proposals }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_client_s_request_comes_back(request in ask()) {
+        let call = match convert::client_call(9, &request) {
+            ClientCall::Propose(call) => ClientCall::Propose(over(call)),
+            ClientCall::Record(call) => ClientCall::Record(over(call)),
+            ClientCall::Read(call) => ClientCall::Read(over(call)),
+            ClientCall::BeginSession(call) => ClientCall::BeginSession(over(call)),
+            ClientCall::EndSession(call) => ClientCall::EndSession(over(call)),
+            ClientCall::FetchCluster(call) => ClientCall::FetchCluster(over(call)),
+        };
+        prop_assert_eq!(convert::client_request(call), Ok((9, request)));
+    }
+
+    #[test]
+    fn a_reply_comes_back_in_every_response_that_carries_it(reply in reply()) {
+        let back = [
+            convert::propose_response(&reply).map(|r| convert::propose_reply(&over(r))),
+            convert::wait_synced_response(&reply).map(|r| convert::wait_synced_reply(&over(r))),
+            convert::record_response(&reply).map(|r| convert::record_reply(&over(r))),
+            convert::read_response(&reply).map(|r| convert::read_reply(&over(r))),
+            convert::session_response(&reply).map(|r| convert::session_reply(&over(r))),
+            convert::cluster_response(&reply).map(|r| convert::cluster_reply(&over(r))),
+        ];
+        let back: Vec<_> = back.into_iter().flatten().collect();
+        prop_assert!(!back.is_empty(), "no response carries it");
+        for back in back {
+            prop_assert_eq!(back.as_ref(), Ok(&reply));
+        }
+    }
+
+    #[test]
+    fn a_peer_s_message_comes_back(term in any::<u64>(), body in peer()) {
+        let call = convert::peer_call(4, term, &body).map(|call| match call {
+            PeerCall::Vote(call) => PeerCall::Vote(over(call)),
+            PeerCall::AppendEntries(call) => PeerCall::AppendEntries(over(call)),
+            PeerCall::ReadIndex(call) => PeerCall::ReadIndex(over(call)),
+            PeerCall::HandOver(call) => PeerCall::HandOver(over(call)),
+        });
+        let answer = convert::peer_answer(term, &body).map(|answer| match answer {
+            PeerAnswer::Vote(answer) => PeerAnswer::Vote(over(answer)),
+            PeerAnswer::AppendEntries(answer) => PeerAnswer::AppendEntries(over(answer)),
+            PeerAnswer::ReadIndex(answer) => PeerAnswer::ReadIndex(over(answer)),
+        });
+        prop_assert!(call.is_some() != answer.is_some(), "each is a question or an answer");
+        let message = Message::Peer { term, body };
+        if let Some(call) = call {
+            prop_assert_eq!(convert::peer_question(call), Ok((Address::Node(4), message)));
+        } else if let Some(answer) = answer {
+            prop_assert_eq!(convert::peer_message(answer), Ok(Some(message)));
+        }
+    }
+}
+
+#[test]
+fn what_is_no_message_is_refused_in_one_sentence() {
+    let error = convert::client_request(ClientCall::Propose(Default::default())).expect_err("there is no proposal in it");
+    assert_eq!(error.to_string(), "a proposal is missing or does not decode");
+}

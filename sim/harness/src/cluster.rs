@@ -1,0 +1,387 @@
+//! The cluster under test with the world around it, as every engine sees it: what happens next, on which network, disks, clocks and
+//! processors, to which operations, under whose eyes. The processes themselves are the engine's ([`Hosts`]).
+//!
+//! Invariant: whatever is drawn here is drawn the same way on every engine, so that a plan means the same on each.
+
+use curp::{Address, Membership, Message, NodeId, Outgoing};
+use history::{Promise, TraceHeader, WorldEvent};
+use kv::Request;
+use node::{Recovery, Write};
+use plan::Plan;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Network, US};
+
+use crate::RunOptions;
+use crate::hosts::Hosts;
+use crate::observe::{Observer, probe};
+use crate::process::{Process, Timing};
+use crate::profile::{self, Part};
+use crate::queue::Queue;
+use crate::workload::{Caller, History};
+
+/// What can happen next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A message arrives.
+    Deliver { from: Address, to: Address, message: Message<Request> },
+    /// The oldest write in flight of a node ends.
+    Disk { node: NodeId, life: u32, token: u64 },
+    /// An execution ends.
+    Executed { node: NodeId, life: u32, task: u64 },
+    /// A node's timer.
+    NodeTick { node: NodeId },
+    /// A client's timer.
+    ClientTick { client: u32 },
+    /// A caller may invoke its next operation.
+    Invoke { client: u32 },
+    /// A caller's patience ends.
+    Patience { client: u32, op: u64 },
+    /// A fault of the plan begins; with the node at which its anchor fired.
+    Fault { index: usize, anchor: Option<NodeId> },
+    /// It ends.
+    FaultEnd { index: usize },
+    /// A node that a fault stopped starts again.
+    Restart { node: NodeId, life: u32 },
+    /// A client that a fault killed starts again.
+    ClientRestart { client: u32, life: u32 },
+    /// A node stopped itself: its process ends now.
+    Fatal { node: NodeId, life: u32 },
+    /// The faults end for good.
+    Heal,
+}
+
+/// What a node starts from.
+pub(crate) struct Birth {
+    pub(crate) life: u32,
+    pub(crate) config: curp::Config,
+    pub(crate) membership: Membership,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) entropy: u64,
+    /// Reading of the node's clock.
+    pub(crate) clock: u64,
+}
+
+/// One run's cluster and world.
+pub(crate) struct Cluster {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) now: u64,
+    pub(crate) queue: Queue<Next>,
+    pub(crate) draws: Draws,
+    pub(crate) network: Network,
+    /// Node 1, 2, …
+    pub(crate) processes: Vec<Process>,
+    /// Client 1, 2, …
+    pub(crate) callers: Vec<Caller>,
+    pub(crate) history: History,
+    pub(crate) observer: Observer,
+    /// Faults that took effect, apart from those the network and the disks count.
+    pub(crate) effects: BTreeMap<&'static str, u64>,
+    /// Anchored faults that have not begun: (probe, occurrence, place in the plan).
+    pub(crate) anchored: Vec<(usize, u64, usize)>,
+    pub(crate) healed: bool,
+    /// Latest term that had a leader, and the leader.
+    pub(crate) leader: Option<(u64, NodeId)>,
+    /// Nodes that could not start, and why.
+    pub(crate) refusals: Vec<(NodeId, u64, String)>,
+    /// Messages sent, and the planted disturbance from the thousandth on.
+    sent: u64,
+    disturb: u64,
+    config: curp::Config,
+    pub(crate) client_config: client::Config,
+    pub(crate) membership: Membership,
+}
+
+impl Cluster {
+    /// The world of a plan, with nothing started.
+    pub(crate) fn new(plan: &Plan, header: &TraceHeader, options: &RunOptions) -> Self {
+        let draws = Draws::new(plan.seed);
+        let c = &plan.cluster;
+        let ms = 1_000 * US;
+        let clocks = |id: NodeId| plan.clock.get(id as usize - 1).cloned().unwrap_or_default();
+        let process = |id: NodeId| Process {
+            id,
+            up: false,
+            life: 0,
+            paused_by: Vec::new(),
+            disk: Disk::new(draws, id, &plan.disk),
+            timing: Timing {
+                clock: Clock::new(draws, id, &clocks(id)),
+                tick: c.tick_us.max(1) * US,
+                phase: draws.draw("tick", u64::from(id), 0).below(c.tick_us.max(1) * US),
+            },
+            cpu: Cpu::new(draws, id, &plan.execution),
+            refused: false,
+            executing: VecDeque::new(),
+        };
+        let session_length = |client: u32| draws.draw("session", u64::from(client), 0).log_range(5..=200);
+        Cluster {
+            plan: Arc::new(plan.clone()),
+            now: 0,
+            queue: Queue::new(),
+            draws,
+            network: Network::new(draws, &plan.network, c.voters, plan.workload.clients),
+            processes: (1..=c.voters).map(process).collect(),
+            callers: (1..=plan.workload.clients).map(|client| Caller::new(client, plan, session_length(client))).collect(),
+            history: History::default(),
+            observer: Observer::new(header, options.judge, options.record),
+            effects: BTreeMap::new(),
+            anchored: Vec::new(),
+            healed: false,
+            leader: None,
+            refusals: Vec::new(),
+            sent: 0,
+            disturb: options.disturb,
+            config: curp::Config {
+                election_timeout: (c.election_timeout_ms_min * ms, c.election_timeout_ms_max * ms),
+                heartbeat_interval: c.heartbeat_ms * ms,
+                hand_over_after: c.hand_over_ms * ms,
+                append_entries_max: c.append_entries_max as usize,
+            },
+            client_config: client::Config {
+                retry_after_min: plan.workload.retry_us * US,
+                retry_after_max: plan.workload.retry_us * US * 16,
+            },
+            membership: Membership { version: curp::ConfigVersion::default(), voters: (1..=c.voters).collect() },
+        }
+    }
+
+    /// Starts every node and client, and schedules the plan.
+    pub(crate) fn start(&mut self, hosts: &mut impl Hosts) {
+        for node in 1..=self.plan.cluster.voters {
+            hosts.start_node(self, node);
+        }
+        for client in 1..=self.plan.workload.clients {
+            self.start_client(hosts, client);
+        }
+        self.schedule_faults();
+        self.queue.push(self.plan.heal.at_us * US, Next::Heal);
+        self.react();
+    }
+
+    /// Time has come to this moment.
+    pub(crate) fn set_time(&mut self, now: u64) {
+        self.now = now;
+        self.observer.set_time(now);
+    }
+
+    /// Does the next thing. False if nothing is left to do.
+    pub(crate) fn step(&mut self, hosts: &mut impl Hosts) -> bool {
+        let Some((at, next)) = self.queue.pop() else { return false };
+        self.set_time(at);
+        self.happen(hosts, next);
+        true
+    }
+
+    /// Something happens, now.
+    pub(crate) fn happen(&mut self, hosts: &mut impl Hosts, next: Next) {
+        match next {
+            Next::Deliver { from, to, message } => self.deliver(hosts, from, to, message),
+            Next::Disk { node, life, token } => self.disk_done(hosts, node, life, token),
+            Next::Executed { node, life, task } => self.executed(hosts, node, life, task),
+            Next::NodeTick { node } => hosts.node_tick(self, node),
+            Next::ClientTick { client } => hosts.client_tick(self, client),
+            Next::Invoke { client } => self.invoke(hosts, client),
+            Next::Patience { client, op } => self.lose_patience(hosts, client, op),
+            Next::Fault { index, anchor } => self.begin_fault(hosts, index, anchor),
+            Next::FaultEnd { index } => self.end_fault(hosts, index),
+            Next::Restart { node, life } => {
+                if self.process(node).life == life && !self.process(node).up {
+                    hosts.start_node(self, node);
+                }
+            }
+            Next::ClientRestart { client, life } => {
+                if self.caller(client).life == life && !self.caller(client).up {
+                    self.start_client(hosts, client);
+                }
+            }
+            Next::Fatal { node, life } => {
+                if self.process(node).life == life {
+                    self.stop_after_fatal(hosts, node);
+                }
+            }
+            Next::Heal => self.heal(hosts),
+        }
+        self.react();
+    }
+
+    pub(crate) fn process(&mut self, node: NodeId) -> &mut Process {
+        &mut self.processes[node as usize - 1]
+    }
+
+    pub(crate) fn caller(&mut self, client: u32) -> &mut Caller {
+        &mut self.callers[client as usize - 1]
+    }
+
+    /// A fault took effect.
+    pub(crate) fn took_effect(&mut self, kind: &'static str, times: u64) {
+        *self.effects.entry(kind).or_default() += times;
+    }
+
+    // ---- nodes ----
+
+    /// A node's process begins: what it starts from, unless it must not start.
+    pub(crate) fn begin_life(&mut self, id: NodeId) -> Option<Birth> {
+        let (config, membership, now, draws) = (self.config.clone(), self.membership.clone(), self.now, self.draws);
+        let process = self.process(id);
+        if process.refused {
+            return None;
+        }
+        process.life += 1;
+        process.up = true;
+        let life = process.life;
+        let entropy = draws.u64("node", u64::from(id), u64::from(life));
+        let (files, clock) = (process.disk.read_all(), process.timing.clock.mono(now));
+        crate::log::set_node(Some(id));
+        Some(Birth { life, config, membership, files, entropy, clock })
+    }
+
+    /// The node found this on its disk.
+    pub(crate) fn note_recovery(&mut self, id: NodeId, recovery: Recovery) {
+        if recovery.cut > 0 {
+            self.observer.fire(const { probe("torn_tail_cut") }, Some(id));
+        }
+        if recovery.pool > 0 {
+            self.observer.fire(const { probe("pool_recovered_at_restart") }, Some(id));
+        }
+    }
+
+    /// The node cannot start from its disk.
+    pub(crate) fn refuse(&mut self, id: NodeId, reason: String) {
+        let process = self.process(id);
+        process.refused = true;
+        process.up = false;
+        self.observer.world(Some(id), WorldEvent::Fatal { reason: reason.clone() });
+        self.refusals.push((id, self.now, reason));
+    }
+
+    /// Hands a node's write to its disk.
+    pub(crate) fn submit(&mut self, id: NodeId, write: Write) {
+        let _modelling = profile::enter(Part::World);
+        let now = self.now;
+        let process = self.process(id);
+        let (life, token) = (process.life, write.token << 1 | u64::from(write.sync));
+        let due = process.disk.submit(now, write.ops, token);
+        self.queue.push(due, Next::Disk { node: id, life, token });
+    }
+
+    /// A node begins to execute a command.
+    pub(crate) fn begin_execution(&mut self, id: NodeId, task: u64) {
+        let now = self.now;
+        let process = self.process(id);
+        process.executing.push_back(task);
+        let (at, life) = (now + process.cpu.execution_time(), process.life);
+        self.queue.push(at, Next::Executed { node: id, life, task });
+    }
+
+    /// The write has ended: what it synced is durable.
+    fn disk_done(&mut self, hosts: &mut impl Hosts, id: NodeId, life: u32, token: u64) {
+        let process = self.process(id);
+        if process.life != life || !process.up {
+            return;
+        }
+        let completion = {
+            let _modelling = profile::enter(Part::World);
+            process.disk.complete(token)
+        };
+        let (token, synced) = (token >> 1, token & 1 == 1);
+        match completion {
+            Completion::Done(changes) => {
+                self.note_durable(id, changes);
+                hosts.disk_done(self, id, token, synced);
+            }
+            Completion::SyncFailed => hosts.disk_failed(self, id, token),
+        }
+    }
+
+    /// Tells the trace what is durable now.
+    pub(crate) fn note_durable(&mut self, id: NodeId, changes: Vec<DurableChange>) {
+        for change in changes {
+            let event = match change {
+                DurableChange::Content { file, offset, data } => WorldEvent::Disk { file, offset, data: data.into() },
+                DurableChange::Removed { file } => WorldEvent::DiskRemove { file },
+            };
+            self.observer.world(Some(id), event);
+        }
+    }
+
+    fn executed(&mut self, hosts: &mut impl Hosts, id: NodeId, life: u32, task: u64) {
+        let process = self.process(id);
+        if process.life != life || !process.up {
+            return;
+        }
+        let place = process.executing.iter().position(|t| *t == task);
+        process.executing.retain(|t| *t != task);
+        if place.is_some_and(|place| place > 0) {
+            self.observer.fire(const { probe("out_of_order_execution") }, Some(id));
+        }
+        hosts.executed(self, id, task);
+    }
+
+    // ---- messages ----
+
+    /// A message leaves a node, with what it promises.
+    pub(crate) fn note_send(&mut self, id: NodeId, outgoing: &Outgoing<Request>, promise: Option<Promise>) {
+        if let Some(promise) = promise {
+            let to = if let Address::Node(to) = outgoing.to { Some(to) } else { None };
+            self.observer.world(Some(id), WorldEvent::Send { to, promise });
+        }
+        self.note_message(id, &outgoing.message);
+    }
+
+    /// A message leaves a node for the network.
+    pub(crate) fn send_from_node(&mut self, id: NodeId, outgoing: Outgoing<Request>, promise: Option<Promise>) {
+        let _sending = profile::enter(Part::Transport);
+        self.note_send(id, &outgoing, promise);
+        self.send(Address::Node(id), outgoing.to, outgoing.message);
+    }
+
+    /// A message is on the network: its fate is decided.
+    pub(crate) fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
+        let _sending = profile::enter(Part::Transport);
+        let fate = {
+            let _modelling = profile::enter(Part::World);
+            self.network.send(self.now, endpoint(from), endpoint(to))
+        };
+        self.sent += 1;
+        let disturbance = if self.sent >= 1_000 { self.disturb } else { 0 };
+        let Some((last, others)) = fate.arrivals().split_last() else { return };
+        for at in others {
+            self.queue.push(at + disturbance, Next::Deliver { from, to, message: message.clone() });
+        }
+        self.queue.push(last + disturbance, Next::Deliver { from, to, message });
+    }
+
+    /// A message is given to a transport that is not the world's: if a partition is in its way, that has an effect.
+    pub(crate) fn note_clog(&mut self, from: Address, to: Address) {
+        let _ = self.network.deliver(endpoint(from), endpoint(to), self.now);
+    }
+
+    fn deliver(&mut self, hosts: &mut impl Hosts, from: Address, to: Address, message: Message<Request>) {
+        let _delivering = profile::enter(Part::Transport);
+        if self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
+            return;
+        }
+        match (to, message) {
+            (Address::Node(id), message) => {
+                if self.process(id).up {
+                    hosts.deliver(self, id, from, message);
+                }
+            }
+            (Address::Client(client), Message::Reply(reply)) => {
+                if let Address::Node(from) = from {
+                    hosts.tell_client(self, client, client::Input::Message { from, reply });
+                }
+            }
+            (Address::Client(_), _) => {}
+        }
+    }
+}
+
+/// The world's name for an address.
+pub(crate) fn endpoint(address: Address) -> Endpoint {
+    match address {
+        Address::Node(n) => Endpoint::Node(n),
+        Address::Client(c) => Endpoint::Client(c),
+    }
+}

@@ -1,0 +1,53 @@
+//! What the shell of a client stands on in a madsim run.
+
+use client::Notice;
+use curp::{Address, Message, Nanos, NodeId};
+use kv::Request;
+use server::rpc::ClientCalls;
+use server::{ClientHost, Clock};
+use std::sync::Arc;
+use tokio::time::Duration;
+
+use super::stage::{Stage, now};
+use crate::profile::{self, Part};
+
+/// One life of a client, as its shell sees the world. Its clock is perfect, as on the direct engine.
+pub(crate) struct CallerHost {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) client: u32,
+    /// The real transport, in runs that use it.
+    pub(crate) calls: Option<ClientCalls>,
+}
+
+impl Clock for CallerHost {
+    fn now(&self) -> Nanos {
+        profile::set(Part::Node);
+        let now = now();
+        crate::log::set_time(now);
+        crate::log::set_node(None);
+        now
+    }
+
+    fn until(&self, due: Nanos) -> Duration {
+        Duration::from_nanos(due.saturating_sub(now()).max(1))
+    }
+}
+
+impl ClientHost for CallerHost {
+    fn send(&self, to: NodeId, message: Message<Request>) {
+        let (from, to_node) = (Address::Client(self.client), Address::Node(to));
+        let Some(calls) = &self.calls else {
+            return self.stage.with(|cluster| cluster.send(from, to_node, message));
+        };
+        self.stage.with(|cluster| cluster.note_clog(from, to_node));
+        calls.send(to, message);
+    }
+
+    fn settled(&self) {
+        profile::set(Part::Scheduler);
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.stage.with(|cluster| cluster.note_client_notice(self.client, notice));
+    }
+}

@@ -1,0 +1,91 @@
+//! Runs over the real transport: a quarter of them, drawn from the seed, go over gRPC as real servers do, on madsim's simulated
+//! streams, instead of the world's network. The plan's partitions become madsim's clogs; its other network faults (loss, duplicates,
+//! slow links, storms) have no counterpart there and have no effect.
+
+use curp::NodeId;
+use server::rpc::{self, Board, Inbox, PeerCalls, Services};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::time::Duration;
+use world::Endpoint;
+
+use crate::cluster::Cluster;
+use crate::observe::probe;
+
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+
+/// Where each node is.
+pub(crate) struct Members {
+    /// For clients.
+    pub(crate) clients: BTreeMap<NodeId, String>,
+    /// For peers.
+    pub(crate) peers: BTreeMap<NodeId, String>,
+}
+
+/// The transport of a run over gRPC.
+pub(crate) struct Grpc {
+    pub(crate) members: Arc<Members>,
+    /// Links that are clogged now.
+    clogged: BTreeSet<(usize, usize)>,
+}
+
+pub(crate) fn node_ip(id: NodeId) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, id as u8).into()
+}
+
+pub(crate) fn client_ip(client: u32) -> IpAddr {
+    Ipv4Addr::new(10, 0, 1, client as u8).into()
+}
+
+impl Grpc {
+    /// The transport, if the run's seed draws it. Latencies are the plan's.
+    pub(crate) fn drawn(cluster: &mut Cluster) -> Option<Grpc> {
+        if cluster.draws.draw("transport", 0, 0).below(4) > 0 {
+            return None;
+        }
+        cluster.observer.fire(const { probe("over_grpc") }, None);
+        let network = &cluster.plan.network;
+        let (min, max) = (network.latency_us_min, network.latency_us_max + network.jitter_us_max);
+        let latency = Duration::from_micros(min)..Duration::from_micros(max.max(min) + 1);
+        madsim::net::NetSim::current().update_config(|config| config.send_latency = latency);
+        let addresses = |port| (1..=cluster.plan.cluster.voters).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect();
+        let members = Members { clients: addresses(CLIENT_PORT), peers: addresses(PEER_PORT) };
+        Some(Grpc { members: Arc::new(members), clogged: BTreeSet::new() })
+    }
+
+    /// Clogs the links that a partition cuts now, and unclogs the others.
+    pub(crate) fn update_links(&mut self, cluster: &Cluster, processes: &[(madsim::task::NodeId, Endpoint)]) {
+        if self.clogged.is_empty() && !cluster.network.is_disturbed() {
+            return;
+        }
+        let net = madsim::net::NetSim::current();
+        for (i, (from, from_end)) in processes.iter().enumerate() {
+            for (j, (to, to_end)) in processes.iter().enumerate().filter(|(j, _)| *j != i) {
+                let cut = cluster.network.passes(*from_end, *to_end, cluster.now).is_err();
+                if cut && self.clogged.insert((i, j)) {
+                    net.clog_link(*from, *to);
+                } else if !cut && self.clogged.remove(&(i, j)) {
+                    net.unclog_link(*from, *to);
+                }
+            }
+        }
+    }
+}
+
+/// Serves a node's calls, from a task of the node on, and gives its way out.
+pub(crate) fn serve(id: NodeId, inbox: Inbox, members: &Members) -> PeerCalls {
+    let board = Arc::<Board>::default();
+    let services = Services::new(inbox.clone(), board.clone());
+    let (clients, peers) = (services.clone(), services);
+    tokio::spawn(async move {
+        let served = rpc::serve_clients(clients, SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending()).await;
+        tracing::error!("node {id} does not serve clients any more: {served:?}");
+    });
+    tokio::spawn(async move {
+        let served = rpc::serve_peers(peers, SocketAddr::new(node_ip(id), PEER_PORT), std::future::pending()).await;
+        tracing::error!("node {id} does not serve peers any more: {served:?}");
+    });
+    PeerCalls::new(id, &members.peers, inbox, board).expect("the addresses are addresses")
+}
