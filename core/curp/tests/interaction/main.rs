@@ -10,6 +10,7 @@ mod cluster;
 mod run;
 mod script;
 mod show;
+mod table;
 
 use std::path::Path;
 

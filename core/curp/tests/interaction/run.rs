@@ -213,6 +213,9 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
 }
 
 fn elect(cluster: &mut Cluster, node: NodeId, with: &[NodeId], stop: bool) -> Result<(), String> {
+    if cluster.raw(node)?.is_leader() {
+        return Err(format!("node {node} leads already"));
+    }
     for up in cluster.up() {
         cluster.pass(up, 150_000_000)?;
     }
