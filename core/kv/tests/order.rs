@@ -123,30 +123,4 @@ proptest! {
         prop_assert_eq!((first, second), (first_after, second_alone));
         prop_assert_eq!(map, other_map);
     }
-
-    /// The conflict check is exact about keys: two requests conflict if and only if there is a key that one may write and the other
-    /// may touch. Range ends and keys are drawn from [`KEYS`], so that any overlap holds one of them.
-    #[test]
-    fn conflicts_are_common_keys(a in request(), b in request()) {
-        let common = KEYS.iter().any(|key| {
-            let key = Bytes::from(*key);
-            let ((a_touches, a_writes), (b_touches, b_writes)) = (touches(&a, &key), touches(&b, &key));
-            (a_writes && b_touches) || (b_writes && a_touches)
-        });
-        prop_assert_eq!(a.conflicts(&b), common);
-    }
-}
-
-/// Whether the request may read or write the key, and whether it may write it.
-fn touches(request: &Request, key: &Bytes) -> (bool, bool) {
-    match request {
-        Request::Put(put) => (put.key == *key, put.key == *key),
-        Request::Range(r) => (in_range(key, &r.key, r.range_end.as_ref()), false),
-        Request::DeleteRange(d) => (in_range(key, &d.key, d.range_end.as_ref()), in_range(key, &d.key, d.range_end.as_ref())),
-        Request::Txn(txn) => {
-            let compares = (txn.compare.iter().any(|c| c.key == *key), false);
-            let branches = txn.success.iter().chain(&txn.failure).map(|r| touches(r, key));
-            branches.fold(compares, |(touch, write), (t, w)| (touch || t, write || w))
-        }
-    }
 }

@@ -1,0 +1,120 @@
+//! The tests' own state machine: numbers by key. It is as small as a state machine can be that shows what a protocol may get wrong:
+//! `inc` tells one execution from two, `get` tells one order from another, and commands on different keys commute.
+#![allow(dead_code)] // Each test uses a part.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use curp::{Command, CommandExecutor, ConflictCheck, Index, RoleChange, Synced, Term, splitmix64};
+use serde::{Deserialize, Serialize};
+
+/// What a client can ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Cmd {
+    /// `put KEY NUMBER`
+    Put { key: String, value: u64 },
+    /// `inc KEY`: one more; a key that was never written counts as 0.
+    Inc { key: String },
+    /// `get KEY`
+    Get { key: String },
+}
+
+impl Cmd {
+    fn key(&self) -> &str {
+        match self {
+            Cmd::Put { key, .. } | Cmd::Inc { key } | Cmd::Get { key } => key,
+        }
+    }
+
+    fn writes(&self) -> bool {
+        !matches!(self, Cmd::Get { .. })
+    }
+}
+
+impl ConflictCheck for Cmd {
+    fn conflicts(&self, other: &Self) -> bool {
+        self.key() == other.key() && (self.writes() || other.writes())
+    }
+}
+
+impl Command for Cmd {
+    /// What the key holds after the command; `None` if it was never written.
+    type Response = Option<u64>;
+}
+
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cmd::Put { key, value } => write!(f, "put {key} {value}"),
+            Cmd::Inc { key } => write!(f, "inc {key}"),
+            Cmd::Get { key } => write!(f, "get {key}"),
+        }
+    }
+}
+
+impl FromStr for Cmd {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let words: Vec<&str> = s.split_whitespace().collect();
+        match words[..] {
+            ["put", key, value] => {
+                let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+                Ok(Cmd::Put { key: key.to_owned(), value })
+            }
+            ["inc", key] => Ok(Cmd::Inc { key: key.to_owned() }),
+            ["get", key] => Ok(Cmd::Get { key: key.to_owned() }),
+            _ => Err(format!("`{s}` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY")),
+        }
+    }
+}
+
+/// The state.
+#[derive(Clone, Debug)]
+pub struct Kv {
+    map: BTreeMap<String, u64>,
+    revision: u64,
+    delta: u64,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        Kv { map: BTreeMap::new(), revision: 1, delta: 0 }
+    }
+}
+
+impl CommandExecutor<Cmd> for Kv {
+    fn prepare(&mut self, _: Index, command: &Cmd) -> u64 {
+        self.revision += u64::from(command.writes());
+        self.revision
+    }
+
+    fn execute(&self, command: &Cmd) -> Option<u64> {
+        let now = self.map.get(command.key()).copied();
+        match command {
+            Cmd::Put { value, .. } => Some(*value),
+            Cmd::Inc { .. } => Some(now.unwrap_or(0) + 1),
+            Cmd::Get { .. } => now,
+        }
+    }
+
+    fn after_sync(&mut self, _: Index, revision: u64, command: &Cmd) -> Synced<Option<u64>> {
+        let response = self.execute(command);
+        if let Some(value) = response.filter(|_| command.writes()) {
+            let hash = |value: u64| splitmix64(command.key().bytes().fold(value, |hash, byte| splitmix64(hash ^ u64::from(byte))));
+            let before = self.map.insert(command.key().to_owned(), value).map_or(0, hash);
+            self.delta = self.delta.wrapping_add(hash(value)).wrapping_sub(before);
+        }
+        Synced { revision, response }
+    }
+
+    fn take_delta(&mut self) -> u64 {
+        std::mem::take(&mut self.delta)
+    }
+}
+
+impl RoleChange for Kv {
+    fn on_leader(&mut self, _: Term) {}
+    fn on_follower(&mut self, _: Term) {}
+}

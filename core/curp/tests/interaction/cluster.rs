@@ -1,0 +1,484 @@
+//! The nodes of a script with their disks, the network between them, and what their clients have been told.
+//!
+//! Nothing happens by itself: no message arrives, no write ends and no execution ends before the script says so. What must stay true
+//! is asserted on the way: replicas that have applied equally much have equal state hashes.
+//!
+//! Deliberately not here: bytes. A disk holds records; `storage` is about how they lie on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use curp::{
+    Address, ClientAddress, Config, ConfigVersion, Durable, Event, Index, Membership, Message, Nanos, NodeId, Outgoing, Output,
+    PeerMessage, ProposeId, RawCurp, ReadId, Record, Reply, TaskId, Term,
+};
+
+use crate::common::{Cmd, Kv};
+use crate::show;
+
+/// Every clock's reading at the start: not 0, so that "never" and "at the start" differ.
+const START: Nanos = 1_000_000_000;
+
+/// A node's disk: every record written in its lives, of which those from `synced` on are in a cache only.
+#[derive(Default)]
+struct Disk {
+    records: Vec<Record<Cmd>>,
+    synced: usize,
+    /// Records found when the present life began: together they are number 1 of that life.
+    found: usize,
+}
+
+/// A node that runs.
+struct Life {
+    raw: RawCurp<Cmd>,
+    kv: Kv,
+    /// Records of this life up to this number are durable; 0 before it is sure of what it found.
+    durable: u64,
+    /// Messages that wait for records.
+    waiting: Vec<Outgoing<Cmd>>,
+    tasks: Vec<TaskId>,
+    /// Reads that came here, and their index once it is known.
+    reads: BTreeMap<ReadId, (Cmd, Option<Index>)>,
+}
+
+struct Node {
+    now: Nanos,
+    lives: u64,
+    disk: Disk,
+    life: Option<Life>,
+}
+
+/// A message between nodes, on its way.
+pub struct Flight {
+    pub from: NodeId,
+    pub to: NodeId,
+    term: Term,
+    body: PeerMessage<Cmd>,
+    /// Held back by the script.
+    held: bool,
+}
+
+impl Flight {
+    pub fn type_name(&self) -> &'static str {
+        show::type_name(&self.body)
+    }
+
+    fn show(&self) -> String {
+        format!("{} -> {} {}", self.from, self.to, show::message(&Message::Peer { term: self.term, body: self.body.clone() }))
+    }
+}
+
+/// What the client of a command has been told, by node.
+#[derive(Default)]
+struct Told {
+    executed: Vec<(NodeId, Term, ConfigVersion)>,
+    accepted: Vec<(NodeId, Term, ConfigVersion)>,
+    synced: bool,
+}
+
+pub struct Cluster {
+    config: Config,
+    membership: Membership,
+    nodes: BTreeMap<NodeId, Node>,
+    flights: Vec<Flight>,
+    isolated: BTreeSet<NodeId>,
+    told: BTreeMap<ProposeId, Told>,
+    reads: BTreeMap<ClientAddress, u64>,
+    hashes: BTreeMap<Index, u64>,
+    /// The transcript.
+    pub out: String,
+}
+
+/// Adds a line to the transcript.
+macro_rules! say {
+    ($cluster:expr, $($arg:tt)*) => { writeln!($cluster.out, "  {}", format_args!($($arg)*)).expect("a string takes any text") };
+}
+
+impl Cluster {
+    /// `voters` fresh nodes, 1, 2, 3, …, whose clocks show the same.
+    pub fn new(voters: u32, hand_over_after: Nanos, append_entries_max: usize) -> Self {
+        // No range to draw from: whose timer fires first is the script's to say.
+        let config =
+            Config { election_timeout: (150_000_000, 150_000_000), heartbeat_interval: 50_000_000, hand_over_after, append_entries_max };
+        let membership = Membership { version: ConfigVersion::default(), voters: (1..=voters).collect() };
+        let mut cluster = Cluster {
+            config,
+            membership,
+            nodes: BTreeMap::new(),
+            flights: Vec::new(),
+            isolated: BTreeSet::new(),
+            told: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            out: String::new(),
+        };
+        for id in 1..=voters {
+            cluster.nodes.insert(id, Node { now: START, lives: 0, disk: Disk::default(), life: None });
+            cluster.start(id).and_then(|()| cluster.persist(id, None)).expect("a fresh node starts");
+        }
+        cluster.out.clear();
+        cluster
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<&mut Node, String> {
+        self.nodes.get_mut(&id).ok_or_else(|| format!("there is no node {id}"))
+    }
+
+    fn life(&mut self, id: NodeId) -> Result<&mut Life, String> {
+        self.node(id)?.life.as_mut().ok_or_else(|| format!("node {id} is down"))
+    }
+
+    pub fn up(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.life.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    pub fn raw(&mut self, id: NodeId) -> Result<&RawCurp<Cmd>, String> {
+        self.life(id).map(|life| &life.raw)
+    }
+
+    /// Gives a node an input, and takes in what it leads to.
+    pub fn input(&mut self, id: NodeId, input: impl FnOnce(&mut RawCurp<Cmd>, &mut Kv, Nanos)) -> Result<(), String> {
+        let now = self.node(id)?.now;
+        let life = self.life(id)?;
+        input(&mut life.raw, &mut life.kv, now);
+        self.take_output(id)
+    }
+
+    fn take_output(&mut self, id: NodeId) -> Result<(), String> {
+        let life = self.life(id)?;
+        life.raw.pump(&mut life.kv);
+        let mut output = life.raw.take_output(Output::default());
+        let (durable, written) = (life.durable, life.raw.written());
+        life.tasks.extend(&output.tasks);
+        for state in &output.reads {
+            if let Some((_, index)) = life.reads.get_mut(&state.read) {
+                *index = state.index;
+            }
+        }
+        for event in &output.events {
+            if let Event::Apply { index, state_hash, .. } = event {
+                let first = *self.hashes.entry(*index).or_insert(*state_hash);
+                assert_eq!(first, *state_hash, "node {id} has another state after entry {index} than the first to apply it");
+            }
+            say!(self, "{id} {}", show::event(event));
+        }
+        let first = written + 1 - output.records.len() as u64;
+        for (record, number) in output.records.iter().zip(first..) {
+            say!(self, "{id} writes #{number} {}", show::record(record));
+        }
+        self.node(id)?.disk.records.append(&mut output.records);
+        for outgoing in output.messages {
+            if outgoing.after <= durable {
+                self.send(id, outgoing, "");
+            } else {
+                say!(self, "{id} -> {} {}; waits for #{}", to(outgoing.to), show::message(&outgoing.message), outgoing.after);
+                self.life(id)?.waiting.push(outgoing);
+            }
+        }
+        for task in output.tasks {
+            say!(self, "{id} may run task {task}");
+        }
+        for state in output.reads {
+            let index = state.index.map_or("not now, ask again".to_owned(), |index| format!("may be served once {index} is applied"));
+            say!(self, "{id} read {}/{} {index}", state.read.0, state.read.1);
+        }
+        self.serve_reads(id)
+    }
+
+    /// Answers the reads whose index is applied here, as a node does.
+    fn serve_reads(&mut self, id: NodeId) -> Result<(), String> {
+        let life = self.life(id)?;
+        let applied = life.raw.applied();
+        let ready: Vec<ReadId> = life.reads.iter().filter(|(_, (_, index))| index.is_some_and(|i| i <= applied)).map(|(r, _)| *r).collect();
+        for read in ready {
+            let life = self.life(id)?;
+            let (command, _) = life.reads.remove(&read).expect("just found");
+            let value = show::value(&curp::CommandExecutor::execute(&life.kv, &command));
+            say!(self, "{id} -> client {}: read {}/{} {command}: {value} (applied {applied})", read.0, read.0, read.1);
+        }
+        Ok(())
+    }
+
+    /// A message leaves its node.
+    fn send(&mut self, from: NodeId, outgoing: Outgoing<Cmd>, lead: &str) {
+        let Outgoing { to: dest, message, .. } = outgoing;
+        let text = show::message(&message);
+        match (dest, message) {
+            (Address::Node(to), Message::Peer { term, body }) => {
+                let lost = self.isolated.contains(&from) || self.isolated.contains(&to);
+                say!(self, "{lead}{from} -> {to} {text}{}", if lost { "; lost" } else { "" });
+                if !lost {
+                    self.flights.push(Flight { from, to, term, body, held: false });
+                }
+            }
+            (dest, message) => {
+                say!(self, "{lead}{from} -> {} {text}", to(dest));
+                if let Message::Reply(reply) = message {
+                    self.tell(from, reply);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, from: NodeId, reply: Reply<Cmd>) {
+        match reply {
+            Reply::Executed { id, term, config, .. } => self.told.entry(id).or_default().executed.push((from, term, config)),
+            Reply::Recorded { id, term, config, accepted: true, .. } => {
+                self.told.entry(id).or_default().accepted.push((from, term, config));
+            }
+            Reply::Synced { id, .. } => self.told.entry(id).or_default().synced = true,
+            _ => {}
+        }
+    }
+
+    /// Counts what a client has been told, as clients do: the ER and the accepts of distinct voters, of one term and configuration.
+    pub fn client(&mut self, id: ProposeId) {
+        let told = self.told.entry(id).or_default();
+        let enough = curp::quorum::super_quorum(self.membership.voters.len());
+        let mut lines = Vec::new();
+        for (leader, term, config) in &told.executed {
+            let accepts = told.accepted.iter().filter(|(_, t, c)| (t, c) == (term, config)).map(|(node, ..)| *node);
+            let nodes: BTreeSet<NodeId> = accepts.chain([*leader]).collect();
+            let verdict = if nodes.len() >= enough { "the fast round is complete" } else { "not complete" };
+            lines.push(format!(
+                "term {term}: ER of {leader}, in the pools of {}: {} of {enough}, {verdict}",
+                show::list(&nodes),
+                nodes.len()
+            ));
+        }
+        if told.executed.is_empty() {
+            lines.push("no ER".to_owned());
+        }
+        lines.push(if told.synced { "the synced result has come".to_owned() } else { "no synced result yet".to_owned() });
+        lines.dedup();
+        for line in lines {
+            say!(self, "client of {id}: {line}");
+        }
+    }
+
+    /// A client's read comes to a node.
+    pub fn read(&mut self, id: NodeId, client: ClientAddress, command: Cmd) -> Result<(), String> {
+        let number = self.reads.entry(client).or_default();
+        *number += 1;
+        let read = (client, *number);
+        self.life(id)?.reads.insert(read, (command.clone(), None));
+        let command = std::sync::Arc::new(command);
+        self.input(id, |raw, _, now| raw.request(client, curp::Request::Read { read, command }, now))
+    }
+
+    /// Time passes on a node's clock. Nothing looks at it before the next input.
+    pub fn pass(&mut self, id: NodeId, time: Nanos) -> Result<(), String> {
+        self.node(id)?.now += time;
+        Ok(())
+    }
+
+    /// The next `records` records of a node, or all, become durable.
+    pub fn persist(&mut self, id: NodeId, records: Option<u64>) -> Result<(), String> {
+        let life = self.life(id)?;
+        let (before, written) = (life.durable, life.raw.written());
+        let durable = records.map_or(written, |n| written.min(before + n));
+        if durable == before {
+            say!(self, "{id} has nothing to write");
+            return Ok(());
+        }
+        life.durable = durable;
+        let (ready, waiting) = std::mem::take(&mut life.waiting).into_iter().partition(|m| m.after <= durable);
+        life.waiting = waiting;
+        let disk = &mut self.node(id)?.disk;
+        disk.synced = disk.found + durable as usize - 1;
+        let range = if durable == before + 1 { format!("#{durable} is") } else { format!("#{} to #{durable} are", before + 1) };
+        say!(self, "{id} {range} durable");
+        self.life(id)?.raw.durable(durable);
+        let ready: Vec<Outgoing<Cmd>> = ready;
+        for outgoing in ready {
+            self.send(id, outgoing, "now ");
+        }
+        self.take_output(id)
+    }
+
+    /// Executions of a node end: one, or all there are.
+    pub fn exec(&mut self, id: NodeId, task: Option<TaskId>) -> Result<(), String> {
+        let tasks = &mut self.life(id)?.tasks;
+        let ended: Vec<TaskId> = tasks.iter().copied().filter(|t| task.is_none_or(|task| task == *t)).collect();
+        tasks.retain(|t| !ended.contains(t));
+        if ended.is_empty() {
+            return Err(format!("node {id} has no such task"));
+        }
+        ended.into_iter().try_for_each(|task| {
+            say!(self, "{id} task {task} ends");
+            self.input(id, |raw, kv, _| raw.task_done(task, kv))
+        })
+    }
+
+    /// Messages on their way for which `which` holds, and that are held or not, are taken off the network.
+    pub fn take_flights(&mut self, held: bool, which: impl Fn(&Flight) -> bool) -> Vec<Flight> {
+        let (taken, left) = std::mem::take(&mut self.flights).into_iter().partition(|f| f.held == held && which(f));
+        self.flights = left;
+        taken
+    }
+
+    /// A message arrives.
+    pub fn deliver(&mut self, flight: Flight) -> Result<(), String> {
+        if self.nodes.get(&flight.to).is_none_or(|node| node.life.is_none()) {
+            say!(self, "{}; lost, {} is down", flight.show(), flight.to);
+            return Ok(());
+        }
+        say!(self, "[{}]", flight.show());
+        let Flight { from, to, term, body, .. } = flight;
+        self.input(to, |raw, _, now| raw.step(from, term, body, now))
+    }
+
+    pub fn lose(&mut self, flight: &Flight) {
+        say!(self, "lost: {}", flight.show());
+    }
+
+    /// The network keeps a message until the script lets go of it.
+    pub fn hold(&mut self, flight: Flight) {
+        say!(self, "held: {}", flight.show());
+        self.flights.push(Flight { held: true, ..flight });
+    }
+
+    /// The network keeps a copy of a message that goes on its way.
+    pub fn copy(&mut self, flight: Flight) {
+        say!(self, "a copy is held: {}", flight.show());
+        let Flight { from, to, term, body, .. } = &flight;
+        let copy = Flight { from: *from, to: *to, term: *term, body: body.clone(), held: true };
+        self.flights.extend([flight, copy]);
+    }
+
+    /// From here on all messages of a node, and to it, are lost.
+    pub fn isolate(&mut self, id: NodeId) -> Result<(), String> {
+        self.node(id)?;
+        self.isolated.insert(id);
+        let lost = self.take_flights(false, |f| f.from == id || f.to == id);
+        lost.iter().for_each(|flight| self.lose(flight));
+        Ok(())
+    }
+
+    pub fn rejoin(&mut self, id: NodeId) -> Result<(), String> {
+        self.isolated.remove(&id).then_some(()).ok_or_else(|| format!("node {id} was not isolated"))
+    }
+
+    /// Writes, executions and messages among `among`, again and again, until there is nothing left to do, or until `winner` leads. Held
+    /// messages stay.
+    pub fn settle(&mut self, among: &[NodeId], winner: Option<NodeId>) -> Result<(), String> {
+        for _ in 0..1000 {
+            let mut busy = false;
+            for id in self.up().into_iter().filter(|id| among.contains(id)) {
+                let life = self.life(id)?;
+                if life.durable < life.raw.written() {
+                    busy = true;
+                    self.persist(id, None)?;
+                }
+                if !self.life(id)?.tasks.is_empty() {
+                    busy = true;
+                    self.exec(id, None)?;
+                }
+            }
+            let mut flights = self.take_flights(false, |f| among.contains(&f.from) && among.contains(&f.to)).into_iter();
+            for flight in flights.by_ref() {
+                busy = true;
+                self.deliver(flight)?;
+                if let Some(winner) = winner
+                    && self.raw(winner)?.is_leader()
+                {
+                    self.flights.splice(0..0, flights);
+                    return Ok(());
+                }
+            }
+            if !busy {
+                return Ok(());
+            }
+        }
+        Err("the cluster does not settle: a thousand rounds of messages led to more".to_owned())
+    }
+
+    /// A node stops. After a power loss its disk has only what was synced; after a kill, all that was written.
+    pub fn crash(&mut self, id: NodeId, power: bool) -> Result<(), String> {
+        self.life(id)?;
+        let node = self.node(id)?;
+        node.life = None;
+        let disk = &mut node.disk;
+        let lost = if power { disk.records.split_off(disk.synced) } else { Vec::new() };
+        for record in lost {
+            say!(self, "{id} lost {}", show::record(&record));
+        }
+        Ok(())
+    }
+
+    /// A node that was down starts from its disk.
+    pub fn start(&mut self, id: NodeId) -> Result<(), String> {
+        let (config, membership) = (self.config.clone(), self.membership.clone());
+        let node = self.node(id)?;
+        if node.life.is_some() {
+            return Err(format!("node {id} runs already"));
+        }
+        node.lives += 1;
+        node.disk.found = node.disk.records.len();
+        let raw = RawCurp::new(id, config, membership, node.disk.folded(), node.lives, node.now);
+        let life = Life { raw, kv: Kv::default(), durable: 0, waiting: Vec::new(), tasks: Vec::new(), reads: BTreeMap::new() };
+        node.life = Some(life);
+        self.take_output(id)
+    }
+
+    /// One line for each node.
+    pub fn status(&mut self) {
+        let mut lines = Vec::new();
+        for (id, node) in &self.nodes {
+            let Some(life) = &node.life else {
+                lines.push(format!("{id} is down"));
+                continue;
+            };
+            let raw = &life.raw;
+            let leadership = raw.leadership();
+            let role = match leadership.leader {
+                Some(leader) if leader == *id => if raw.is_open() { "leads, open" } else { "leads, not open yet" }.to_owned(),
+                Some(leader) => format!("follows {leader}"),
+                None => "knows no leader".to_owned(),
+            };
+            let (last, commit, applied) = (raw.last_index(), raw.commit(), raw.applied());
+            let last_term = raw.log_term(last).unwrap_or(0);
+            let pool = show::list(raw.pool_ids());
+            let term = leadership.term;
+            lines.push(format!(
+                "{id} term {term}, {role}; log ends at {last}@{last_term}, commit {commit}, applied {applied}; pool: {pool}"
+            ));
+        }
+        lines.into_iter().for_each(|line| say!(self, "{line}"));
+    }
+
+    /// A node's log, or its pool, as its records have it.
+    pub fn show_records(&mut self, id: NodeId, pool: bool) -> Result<(), String> {
+        let disk = &self.node(id)?.disk;
+        let (all, durable) = (disk.folded(), Disk { records: disk.records[..disk.synced].to_vec(), ..Disk::default() }.folded());
+        let mark = |durable: bool| if durable { "" } else { "; not durable yet" };
+        let lines: Vec<String> = if pool {
+            all.pool.iter().map(|p| format!("{}{}", show::proposal(p), mark(durable.pool.contains(p)))).collect()
+        } else {
+            all.log.iter().map(|e| format!("{}{}", show::entry(e), mark(durable.log.contains(e)))).collect()
+        };
+        if lines.is_empty() {
+            say!(self, "{id} nothing");
+        }
+        lines.into_iter().for_each(|line| say!(self, "{id} {line}"));
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// What a node would find, if all of it were there.
+    fn folded(&self) -> Durable<Cmd> {
+        let mut durable = Durable::default();
+        for record in &self.records {
+            durable.apply(record.clone()).expect("a node writes no gaps");
+        }
+        durable
+    }
+}
+
+fn to(address: Address) -> String {
+    match address {
+        Address::Node(node) => node.to_string(),
+        Address::Client(client) => format!("client {client}:"),
+    }
+}
