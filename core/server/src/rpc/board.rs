@@ -105,11 +105,17 @@ impl Board {
                     cards.keep((client, *id), message);
                 }
             }
-            _ => {
-                for key in keys(to, &message) {
-                    let Some(call) = cards.first(key) else { continue };
+            // Repetitions of one question: all have the answer now. The oldest alone would not do, since its caller may be long gone.
+            (_, Address::Client(_)) => {
+                let calls = keys(to, &message).iter().find_map(|key| cards.open.remove(key)).unwrap_or_default();
+                for call in calls {
+                    let _ = call.send(message.clone());
+                }
+            }
+            // Questions that follow each other: an answer each. Which call it rides on does not matter, since it says what it answers.
+            (_, Address::Node(_)) => {
+                if let Some(call) = keys(to, &message).iter().find_map(|key| cards.first(*key)) {
                     let _ = call.send(message);
-                    return;
                 }
             }
         }
@@ -198,6 +204,16 @@ mod tests {
         board.answer(Address::Client(3), synced());
         assert_eq!(board.kept(3, ID), Some(synced()));
         assert_eq!(board.kept(3, ID), None);
+    }
+
+    /// Found by the harness: calls whose callers had gone, but that stood open, took every answer meant for the repetitions after them.
+    #[test]
+    fn every_repetition_of_a_question_has_the_answer() {
+        let board = Arc::<Board>::default();
+        let calls = [board.open(Key::Session(3)), board.open(Key::Session(3))];
+        let begun = Message::Reply(Reply::SessionBegun { nonce: 1, client: 9 });
+        board.answer(Address::Client(3), begun.clone());
+        assert_eq!(calls.map(answer_of), [Some(begun.clone()), Some(begun)]);
     }
 
     #[test]

@@ -13,8 +13,10 @@ use super::board::{Board, Key};
 use super::convert::{self, ClientCall, Malformed, PeerAnswer, PeerCall};
 use super::wire;
 
-/// A call that is not answered for so long ends. Whoever asked has asked again long before.
-const CALL_MAX: Duration = Duration::from_secs(5);
+/// A client's call that is not answered for so long ends. Whoever asked has asked again long before.
+const CLIENT_CALL_MAX: Duration = Duration::from_secs(5);
+/// A peer's call stands open for less time than its caller waits: a call whose caller has gone would take an answer to nobody.
+const PEER_CALL_MAX: Duration = Duration::from_millis(500);
 
 /// Where questions go: the inbox that [`CurpNode::serve`](crate::CurpNode::serve) reads.
 pub type Inbox = UnboundedSender<(Address, Message<Command>)>;
@@ -49,7 +51,8 @@ impl Services {
             self.give(from, message)?;
             open
         };
-        let answer = timeout(CALL_MAX, open.answered()).await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
+        let wait = if matches!(from, Address::Client(_)) { CLIENT_CALL_MAX } else { PEER_CALL_MAX };
+        let answer = timeout(wait, open.answered()).await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
         answer.ok_or_else(|| Status::unavailable("the node has stopped"))
     }
 
@@ -112,7 +115,7 @@ impl wire::curp_server::Curp for Services {
         let open = self.board.open(Key::Synced(client, id));
         let synced = match self.board.kept(client, id) {
             Some(kept) => Some(kept),
-            None => timeout(CALL_MAX, open.answered()).await.map_err(|_| Status::deadline_exceeded("no result in time"))?,
+            None => timeout(CLIENT_CALL_MAX, open.answered()).await.map_err(|_| Status::deadline_exceeded("no result in time"))?,
         };
         match synced {
             Some(Message::Reply(reply)) => answer(convert::wait_synced_response(&reply)),
