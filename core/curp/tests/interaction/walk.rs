@@ -29,6 +29,8 @@ enum Step {
     Heartbeat(Index),
     /// Silence for an election timeout, and a node that notices.
     Timeout(Index),
+    /// The same, and the election among the nodes in the mask goes on until it is won or there is nothing left to do.
+    Elect(Index, u8),
     Crash(Index, bool),
     Restart(Index),
     /// A client sends a new command to a node, or to the leader that the node knows of, and Records to the others.
@@ -55,7 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (i(), any::<bool>()).prop_map(|(node, all)| Step::Persist(node, all)),
         6 => i().prop_map(Step::Exec),
         2 => i().prop_map(Step::Heartbeat),
-        2 => i().prop_map(Step::Timeout),
+        1 => i().prop_map(Step::Timeout),
+        2 => (i(), mask()).prop_map(|(node, with)| Step::Elect(node, with)),
         1 => (i(), any::<bool>()).prop_map(|(node, power)| Step::Crash(node, power)),
         2 => i().prop_map(Step::Restart),
         1 => Just(Step::DropAll),
@@ -142,6 +145,14 @@ impl Walk {
                 if let Some(node) = pick(i) {
                     self.cluster.pass(node, if timeout { 0 } else { 50_000_000 })?;
                     self.cluster.input(node, |raw, _, now| raw.tick(now))?;
+                }
+            }
+            Step::Elect(i, with) => {
+                if let Some(node) = pick(i) {
+                    up.iter().try_for_each(|&node| self.cluster.pass(node, 150_000_000))?;
+                    self.cluster.input(node, |raw, _, now| raw.tick(now))?;
+                    let among: Vec<NodeId> = up.into_iter().filter(|&other| other == node || with & (1 << other) != 0).collect();
+                    self.cluster.settle(&among, Some(node))?;
                 }
             }
             Step::Crash(i, power) => {
