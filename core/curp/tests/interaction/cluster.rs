@@ -16,6 +16,13 @@ use curp::{
 use crate::common::{Cmd, Kv};
 use crate::show;
 
+/// Adds a line to the transcript.
+macro_rules! say {
+    ($cluster:expr, $($arg:tt)*) => { writeln!($cluster.out, "  {}", format_args!($($arg)*)).expect("a string takes any text") };
+}
+
+mod inspect;
+
 /// Every clock's reading at the start: not 0, so that "never" and "at the start" differ.
 const START: Nanos = 1_000_000_000;
 
@@ -49,6 +56,7 @@ struct Node {
 }
 
 /// A message between nodes, on its way.
+#[derive(Clone)]
 pub struct Flight {
     pub from: NodeId,
     pub to: NodeId,
@@ -68,12 +76,23 @@ impl Flight {
     }
 }
 
-/// What the client of a command has been told, by node.
+/// What the client of a command has been told.
 #[derive(Default)]
-struct Told {
-    executed: Vec<(NodeId, Term, ConfigVersion)>,
+pub struct Told {
+    /// Early results.
+    executed: Vec<Executed>,
+    /// Accepts, by node.
     accepted: Vec<(NodeId, Term, ConfigVersion)>,
-    synced: bool,
+    /// The final result.
+    pub synced: Option<Option<u64>>,
+}
+
+/// A leader's early result.
+struct Executed {
+    leader: NodeId,
+    term: Term,
+    config: ConfigVersion,
+    response: Option<u64>,
 }
 
 pub struct Cluster {
@@ -84,14 +103,11 @@ pub struct Cluster {
     isolated: BTreeSet<NodeId>,
     told: BTreeMap<ProposeId, Told>,
     reads: BTreeMap<ClientAddress, u64>,
+    /// Answers to reads.
+    pub read: Vec<(ReadId, Option<u64>)>,
     hashes: BTreeMap<Index, u64>,
     /// The transcript.
     pub out: String,
-}
-
-/// Adds a line to the transcript.
-macro_rules! say {
-    ($cluster:expr, $($arg:tt)*) => { writeln!($cluster.out, "  {}", format_args!($($arg)*)).expect("a string takes any text") };
 }
 
 impl Cluster {
@@ -109,6 +125,7 @@ impl Cluster {
             isolated: BTreeSet::new(),
             told: BTreeMap::new(),
             reads: BTreeMap::new(),
+            read: Vec::new(),
             hashes: BTreeMap::new(),
             out: String::new(),
         };
@@ -130,6 +147,20 @@ impl Cluster {
 
     pub fn up(&self) -> Vec<NodeId> {
         self.nodes.iter().filter(|(_, node)| node.life.is_some()).map(|(id, _)| *id).collect()
+    }
+
+    pub fn down(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.life.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    pub fn voters(&self) -> u32 {
+        self.membership.voters.len() as u32
+    }
+
+    /// Executions under way.
+    pub fn tasks(&self) -> Vec<(NodeId, TaskId)> {
+        let tasks = |(id, node): (&NodeId, &Node)| node.life.iter().flat_map(|l| &l.tasks).map(|t| (*id, *t)).collect::<Vec<_>>();
+        self.nodes.iter().flat_map(tasks).collect()
     }
 
     pub fn raw(&mut self, id: NodeId) -> Result<&RawCurp<Cmd>, String> {
@@ -193,8 +224,10 @@ impl Cluster {
         for read in ready {
             let life = self.life(id)?;
             let (command, _) = life.reads.remove(&read).expect("just found");
-            let value = show::value(&curp::CommandExecutor::execute(&life.kv, &command));
-            say!(self, "{id} -> client {}: read {}/{} {command}: {value} (applied {applied})", read.0, read.0, read.1);
+            let value = curp::CommandExecutor::execute(&life.kv, &command);
+            let text = show::value(&value);
+            say!(self, "{id} -> client {}: read {}/{} {command}: {text} (applied {applied})", read.0, read.0, read.1);
+            self.read.push((read, value));
         }
         Ok(())
     }
@@ -222,48 +255,26 @@ impl Cluster {
 
     fn tell(&mut self, from: NodeId, reply: Reply<Cmd>) {
         match reply {
-            Reply::Executed { id, term, config, .. } => self.told.entry(id).or_default().executed.push((from, term, config)),
+            Reply::Executed { id, term, config, response } => {
+                self.told.entry(id).or_default().executed.push(Executed { leader: from, term, config, response });
+            }
             Reply::Recorded { id, term, config, accepted: true, .. } => {
                 self.told.entry(id).or_default().accepted.push((from, term, config));
             }
-            Reply::Synced { id, .. } => self.told.entry(id).or_default().synced = true,
+            Reply::Synced { id, synced } => self.told.entry(id).or_default().synced = Some(synced.response),
             _ => {}
         }
     }
 
-    /// Counts what a client has been told, as clients do: the ER and the accepts of distinct voters, of one term and configuration.
-    pub fn client(&mut self, id: ProposeId) {
-        let told = self.told.entry(id).or_default();
-        let enough = curp::quorum::super_quorum(self.membership.voters.len());
-        let mut lines = Vec::new();
-        for (leader, term, config) in &told.executed {
-            let accepts = told.accepted.iter().filter(|(_, t, c)| (t, c) == (term, config)).map(|(node, ..)| *node);
-            let nodes: BTreeSet<NodeId> = accepts.chain([*leader]).collect();
-            let verdict = if nodes.len() >= enough { "the fast round is complete" } else { "not complete" };
-            lines.push(format!(
-                "term {term}: ER of {leader}, in the pools of {}: {} of {enough}, {verdict}",
-                show::list(&nodes),
-                nodes.len()
-            ));
-        }
-        if told.executed.is_empty() {
-            lines.push("no ER".to_owned());
-        }
-        lines.push(if told.synced { "the synced result has come".to_owned() } else { "no synced result yet".to_owned() });
-        lines.dedup();
-        for line in lines {
-            say!(self, "client of {id}: {line}");
-        }
-    }
-
     /// A client's read comes to a node.
-    pub fn read(&mut self, id: NodeId, client: ClientAddress, command: Cmd) -> Result<(), String> {
+    pub fn client_read(&mut self, id: NodeId, client: ClientAddress, command: Cmd) -> Result<ReadId, String> {
         let number = self.reads.entry(client).or_default();
         *number += 1;
         let read = (client, *number);
         self.life(id)?.reads.insert(read, (command.clone(), None));
         let command = std::sync::Arc::new(command);
-        self.input(id, |raw, _, now| raw.request(client, curp::Request::Read { read, command }, now))
+        self.input(id, |raw, _, now| raw.request(client, curp::Request::Read { read, command }, now))?;
+        Ok(read)
     }
 
     /// Time passes on a node's clock. Nothing looks at it before the next input.
@@ -341,9 +352,23 @@ impl Cluster {
     /// The network keeps a copy of a message that goes on its way.
     pub fn copy(&mut self, flight: Flight) {
         say!(self, "a copy is held: {}", flight.show());
-        let Flight { from, to, term, body, .. } = &flight;
-        let copy = Flight { from: *from, to: *to, term: *term, body: body.clone(), held: true };
+        let copy = Flight { held: true, ..flight.clone() };
         self.flights.extend([flight, copy]);
+    }
+
+    /// Number of messages on their way.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Takes the message at this place off the network.
+    pub fn take_flight(&mut self, at: usize) -> Flight {
+        self.flights.swap_remove(at)
+    }
+
+    /// A message is on its way again.
+    pub fn put_back(&mut self, flight: Flight) {
+        self.flights.push(flight);
     }
 
     /// From here on all messages of a node, and to it, are lost.
@@ -419,49 +444,6 @@ impl Cluster {
         let life = Life { raw, kv: Kv::default(), durable: 0, waiting: Vec::new(), tasks: Vec::new(), reads: BTreeMap::new() };
         node.life = Some(life);
         self.take_output(id)
-    }
-
-    /// One line for each node.
-    pub fn status(&mut self) {
-        let mut lines = Vec::new();
-        for (id, node) in &self.nodes {
-            let Some(life) = &node.life else {
-                lines.push(format!("{id} is down"));
-                continue;
-            };
-            let raw = &life.raw;
-            let leadership = raw.leadership();
-            let role = match leadership.leader {
-                Some(leader) if leader == *id => if raw.is_open() { "leads, open" } else { "leads, not open yet" }.to_owned(),
-                Some(leader) => format!("follows {leader}"),
-                None => "knows no leader".to_owned(),
-            };
-            let (last, commit, applied) = (raw.last_index(), raw.commit(), raw.applied());
-            let last_term = raw.log_term(last).unwrap_or(0);
-            let pool = show::list(raw.pool_ids());
-            let term = leadership.term;
-            lines.push(format!(
-                "{id} term {term}, {role}; log ends at {last}@{last_term}, commit {commit}, applied {applied}; pool: {pool}"
-            ));
-        }
-        lines.into_iter().for_each(|line| say!(self, "{line}"));
-    }
-
-    /// A node's log, or its pool, as its records have it.
-    pub fn show_records(&mut self, id: NodeId, pool: bool) -> Result<(), String> {
-        let disk = &self.node(id)?.disk;
-        let (all, durable) = (disk.folded(), Disk { records: disk.records[..disk.synced].to_vec(), ..Disk::default() }.folded());
-        let mark = |durable: bool| if durable { "" } else { "; not durable yet" };
-        let lines: Vec<String> = if pool {
-            all.pool.iter().map(|p| format!("{}{}", show::proposal(p), mark(durable.pool.contains(p)))).collect()
-        } else {
-            all.log.iter().map(|e| format!("{}{}", show::entry(e), mark(durable.log.contains(e)))).collect()
-        };
-        if lines.is_empty() {
-            say!(self, "{id} nothing");
-        }
-        lines.into_iter().for_each(|line| say!(self, "{id} {line}"));
-        Ok(())
     }
 }
 

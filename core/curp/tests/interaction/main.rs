@@ -1,5 +1,6 @@
 //! A tour of the protocol: each script in `tests/scripts` drives a few nodes step by step, and its transcript, with all that the
 //! nodes said and wrote, is the file beside it (the idea is etcd/raft's `testdata`). What a command does is written in `run`.
+//! `table` tries every arrangement of pools that an election can count; `walk` lets chance drive the same nodes.
 //!
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p curp --test interaction`, and read the difference.
 
@@ -11,6 +12,7 @@ mod run;
 mod script;
 mod show;
 mod table;
+mod walk;
 
 use std::path::Path;
 

@@ -109,7 +109,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
         "read" => {
             let command = line.rest()?;
             line.done()?;
-            return cluster.read(node, from.unwrap_or(9), command);
+            return cluster.client_read(node, from.unwrap_or(9), command).map(|_| ());
         }
         _ => return proposal(cluster, name, node, from, line),
     };
