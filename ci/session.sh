@@ -30,8 +30,8 @@ show() {
   lines=4 show 0 fuzz standard recovery --from 1 --seeds 400 --out "$work/findings"
   lines=12 show 1 fuzz reads --mutant read-local-leader --from 1 --seeds 100 --fail-fast --jobs 1 --out "$work/findings"
   # The seed that was found is the one to go on with, whatever it is after the next change of core/.
-  seed=$(sed -nE 's/.*; seed ([0-9]+)( .*)?$/\1/p' "$work/said" | head -n 1)
-  lines=9 show 0 shrink "$seed" --scenario reads --mutant read-local-leader --out "$work/small.toml"
+  seed=$(sed -nE 's/^Reproduce +cargo sim repro ([0-9]+) .*/\1/p' "$work/said" | head -n 1)
+  lines=9 show 1 shrink "$seed" --scenario reads --mutant read-local-leader --out "$work/small.toml"
   lines=1 show 1 repro "$work/small.toml" --mutant read-local-leader
   lines=2 show 0 repro "$work/small.toml"
   printf '```\n'
