@@ -100,7 +100,8 @@ mod story {
     /// Every client does its operations, all clients at once.
     async fn phase(callers: &mut [Caller], phase: u64) {
         let mut running = Vec::new();
-        for caller in callers.iter().cloned() {
+        for caller in callers.iter() {
+            let caller = caller.clone();
             running.push(tokio::spawn(async move {
                 for i in 0..OPERATIONS {
                     let drawn = curp::splitmix64(u64::from(caller.address()) << 32 | phase << 16 | i);
