@@ -82,7 +82,7 @@ impl<H: Host> CurpNode<H> {
         let behind = Mutex::new(Behind { node, out, armed, stopped: false });
         let (rearm, running) = (Notify::new(), Mutex::new(Vec::new()));
         let shared = Arc::new(Shared { host: host.clone(), behind, rearm, outbox, workers, tasks: running });
-        outbox::spawn(outbox::run(host, posts));
+        outbox::spawn(outbox::run(host, posts), entropy);
         let timer = tokio::spawn(keep_time(shared.clone()));
         let workers = tasks.into_iter().map(|tasks| tokio::spawn(work(shared.clone(), tasks)));
         let running: Vec<_> = std::iter::once(timer).chain(workers).collect();

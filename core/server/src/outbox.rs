@@ -51,12 +51,15 @@ fn answers_early(outgoing: &Outgoing<Request>) -> bool {
     mutants::on(Mutant::AnswerBeforeWrite) && matches!(outgoing.message, Message::Reply(_))
 }
 
-/// Starts the outbox as a task of this node.
-pub(crate) fn spawn(outbox: impl Future<Output = ()> + Send + 'static) {
+/// Starts the outbox as a task of this node, in the life that `entropy` names.
+#[cfg_attr(not(madsim), expect(unused_variables, reason = "it names a process of the simulation"))]
+pub(crate) fn spawn(outbox: impl Future<Output = ()> + Send + 'static, entropy: u64) {
     #[cfg(madsim)]
     if mutants::on(Mutant::TaskSurvivesCrash) {
-        // A process of its own, which nobody kills.
-        madsim::runtime::Handle::current().create_node().build().spawn(outbox);
+        // A process of its own, which nobody kills. It needs an address, or no call could leave it.
+        let [a, b, c, ..] = entropy.to_le_bytes();
+        let address = std::net::Ipv4Addr::new(11, a, b, c);
+        madsim::runtime::Handle::current().create_node().ip(address.into()).build().spawn(outbox);
         return;
     }
     tokio::spawn(outbox);
