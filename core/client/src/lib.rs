@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use curp::{
-    ClientAddress, ClientId, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId, Proposal, ProposeId, ReadId, Refusal, Reply,
-    Synced, Term, splitmix64,
+    AdminDone, AdminRefusal, ClientAddress, ClientId, ConfigChange, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId,
+    Proposal, ProposeId, ReadId, Refusal, Reply, Synced, Term, splitmix64,
 };
 use kv::{Request, Response};
 use mutants::Mutant;
@@ -55,6 +55,28 @@ pub enum Input {
     },
     /// End the session as soon as nothing is outstanding; the next command begins a new one.
     EndSession,
+    /// The caller, an operator, wants this done. It is asked for until it is done or definitely refused.
+    Admin {
+        /// The caller's number for it.
+        op: u64,
+        /// The node asked, for what any node can do; `None`: the leader.
+        node: Option<NodeId>,
+        /// What.
+        wish: AdminWish,
+    },
+}
+
+/// What an operator wants of the cluster, before the client has found out the configuration it is to be done in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminWish {
+    /// Change the configuration, whatever it is when the leader is asked, unless it has the change already.
+    Change(ConfigChange),
+    /// Let this voter lead.
+    MoveLeader(NodeId),
+    /// Stop the whole cluster.
+    Shutdown,
+    /// Make a snapshot now.
+    TakeSnapshot,
 }
 
 /// What the caller should know.
@@ -134,6 +156,13 @@ pub enum Notice {
     Lost {
         /// The caller's number.
         op: u64,
+    },
+    /// What came of an operator's wish.
+    Admin {
+        /// The caller's number.
+        op: u64,
+        /// Done, or a refusal that asking again would not change.
+        result: Result<AdminDone, AdminRefusal>,
     },
 }
 
@@ -244,6 +273,7 @@ impl Client {
             Input::Message { from, reply } => self.on_reply(from, reply, now, out),
             Input::Invoke { op, request } => self.invoke(op, request, now, out),
             Input::Abandon { op } => self.reads.retain(|_, read| read.op != op),
+            Input::Admin { op, .. } => out.notices.push(Notice::Admin { op, result: Err(AdminRefusal::NotReady) }),
             Input::EndSession => {
                 if let Session::Open { ending: ending @ None, .. } = &mut self.session {
                     *ending = Some(Retry::first(now));
@@ -323,6 +353,7 @@ impl Client {
                 self.learn(Leadership { term, leader: Some(from) });
                 self.on_executed(from, id, term, config, response, out);
             }
+            Reply::Admin { .. } => {}
             Reply::Conflict { term, .. } => self.learn(Leadership { term, leader: Some(from) }),
             Reply::Synced { id, synced } => self.on_synced(id, synced, out),
             Reply::Recorded { id, term, config, accepted, current } => {
@@ -454,7 +485,7 @@ mod tests {
     const MS: Nanos = 1_000_000;
 
     fn membership() -> Membership {
-        Membership { version: ConfigVersion::default(), voters: vec![1, 2, 3, 4, 5] }
+        Membership::initial([1, 2, 3, 4, 5])
     }
 
     /// When `busy` is ready.

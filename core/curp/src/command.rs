@@ -26,6 +26,9 @@ pub trait ConflictCheck {
 pub trait Command: ConflictCheck + Clone + PartialEq + Debug + Serialize + DeserializeOwned + 'static {
     /// What a client gets.
     type Response: Clone + PartialEq + Debug + Serialize + DeserializeOwned + 'static;
+
+    /// About how many bytes it takes in a message; for limits.
+    fn bytes(&self) -> usize;
 }
 
 /// The final result of a command.
@@ -53,6 +56,19 @@ pub trait CommandExecutor<C: Command> {
     /// By how much the last [`after_sync`](Self::after_sync) changed the hash of the state. Such changes add up (wrapping), so that
     /// the hash at an applied index is known although commuting commands finish in different orders.
     fn take_delta(&mut self) -> u64;
+
+    /// Everything that commands have done, and `prepare` has given, so far. Called when every command that was prepared has been through
+    /// [`after_sync`](Self::after_sync).
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces all of it by what [`snapshot`](Self::snapshot) gave elsewhere.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot; nothing has changed then.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String>;
+
+    /// The hash of the present state: the sum of all deltas that led to it.
+    fn state_sum(&self) -> u64;
 }
 
 /// State machines that must know who leads (leases) listen here.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use crate::{Command, ConfigVersion, Entry, Index, NodeId, Proposal, ProposeId, Synced, Term};
+use crate::{Command, ConfigVersion, Entry, Index, LogBase, Membership, NodeId, Proposal, ProposeId, Synced, Term};
 
 /// One protocol action of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,14 @@ pub enum Event<C: Command> {
         last_term: Term,
         /// Ids in the spec pool found.
         pool: Vec<ProposeId>,
+        /// What stands before the first entry of the log found.
+        base: LogBase,
+        /// Index of the snapshot the state machine starts from; 0: it starts empty.
+        snapshot: Index,
+        /// Hash of the replicated state there.
+        state_hash: u64,
+        /// The configuration in force.
+        membership: Membership,
     },
     /// It learned of a later term (and follows, whatever it was before).
     UpdateTerm {
@@ -170,6 +178,54 @@ pub enum Event<C: Command> {
         /// Those who answered that round or a later one, the leader among them.
         quorum: Vec<NodeId>,
     },
+    /// Another configuration is in force here: the latest in the log, or else the snapshot's.
+    UseConfig {
+        /// The node's term.
+        term: Term,
+        /// The configuration.
+        membership: Membership,
+        /// Why.
+        cause: ConfigCause,
+    },
+    /// The node made a snapshot of its applied state; its file is being written.
+    TakeSnapshot {
+        /// The applied index.
+        index: Index,
+        /// Term of the entry there.
+        term: Term,
+        /// Hash of the replicated state there.
+        state_hash: u64,
+    },
+    /// Entries up to here left the log: a durable snapshot covers them.
+    CompactLog {
+        /// The log now begins after this.
+        base: LogBase,
+    },
+    /// A snapshot from the leader took the place of the node's state. Its file is durable.
+    InstallSnapshot {
+        /// The node's term.
+        term: Term,
+        /// Who sent it.
+        from: NodeId,
+        /// Index of the snapshot: applied here now.
+        index: Index,
+        /// Term of the entry there.
+        last_term: Term,
+        /// Hash of the state restored from it.
+        state_hash: u64,
+    },
+    /// A leader told another voter to stand for election at once.
+    TransferLeader {
+        /// The leader's term.
+        term: Term,
+        /// The voter.
+        to: NodeId,
+    },
+    /// The node applied the shutdown of the cluster, and stops.
+    ShutDown {
+        /// Index of the entry.
+        index: Index,
+    },
     /// A linearizable read was served.
     ServeRead {
         /// The reader's own number for the read, with the client's address: unique in a run.
@@ -197,4 +253,20 @@ pub enum Applied<R> {
     SessionBegun,
     /// A session ended (or there was none).
     SessionEnded,
+    /// A configuration is committed.
+    Configured,
+    /// The cluster shuts down.
+    ShutDown,
+}
+
+/// Why another configuration is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigCause {
+    /// Its entry was appended.
+    Appended,
+    /// A later one's entry was cut off.
+    Undone,
+    /// A snapshot brought it.
+    Installed,
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use crate::{ClientId, Command, ConfigVersion, Entry, Index, Membership, NodeId, Proposal, ProposeId, Synced, Term};
+use crate::{
+    ClientId, Command, ConfigChange, ConfigVersion, Entry, Index, Membership, NodeId, Proposal, ProposeId, SnapshotMeta, Synced, Term,
+};
 
 /// Where a client is to be answered. Not its session: a client may have several in its life.
 pub type ClientAddress = u32;
@@ -107,6 +109,32 @@ pub enum PeerMessage<C: Command> {
         /// `None`: not now (not the leader, or not open yet).
         index: Option<Index>,
     },
+    /// One piece of a snapshot, for a follower that lacks entries the leader's log no longer has. The pieces of one snapshot come in
+    /// order; the next is sent when the last was answered.
+    InstallSnapshot {
+        /// What the whole is of.
+        meta: SnapshotMeta,
+        /// Bytes of the whole.
+        total: u64,
+        /// CRC-32 of the whole.
+        checksum: u32,
+        /// Where this piece begins.
+        offset: u64,
+        /// The piece.
+        data: Arc<Vec<u8>>,
+        /// CRC-32 of the piece.
+        chunk_checksum: u32,
+    },
+    /// "I have so much of it": the next piece is wanted. The end of the last one is answered by `Appended`, once all of it is durable and
+    /// installed.
+    SnapshotReceived {
+        /// Which snapshot.
+        index: Index,
+        /// Bytes received in order; 0 also where a checksum failed, and all must come again.
+        next: u64,
+    },
+    /// "Stand for election now, without asking around": the leader hands its leadership over.
+    TimeoutNow,
     /// Commands that have been in the sender's pool for long: their clients may have vanished. The leader treats them as proposals.
     HandOver {
         /// The commands.
@@ -151,6 +179,77 @@ pub enum Request<C: Command> {
     },
     /// To any node: who leads, who votes?
     FetchCluster,
+    /// An operator's wish.
+    Admin {
+        /// Echoed in the answer.
+        nonce: u64,
+        /// What.
+        wish: Admin,
+    },
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admin {
+    /// To the leader: change the configuration `base`. A repetition after it was done finds another configuration and is refused as stale, so
+    /// it is never done twice.
+    ChangeMembership {
+        /// Version of the configuration that the change was made for.
+        base: ConfigVersion,
+        /// The change.
+        change: ConfigChange,
+    },
+    /// To the leader: let this voter lead.
+    MoveLeader {
+        /// The voter.
+        to: NodeId,
+    },
+    /// To the leader: stop the whole cluster.
+    Shutdown,
+    /// To any node: make a snapshot of the applied state now, and drop the log before it, trailing entries apart.
+    TakeSnapshot,
+}
+
+/// What came of an operator's wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminDone {
+    /// Committed and applied; the configuration after it.
+    Changed(Membership),
+    /// The other voter leads (or this one, if it was asked for itself).
+    LeaderMoved(Leadership),
+    /// Committed and applied here: the node stops.
+    ShutDown,
+    /// The snapshot's file is durable.
+    SnapshotTaken {
+        /// Of the state at this index.
+        index: Index,
+    },
+}
+
+/// Why an operator's wish was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminRefusal {
+    /// This node does not lead.
+    NotLeader(Leadership),
+    /// The fast path is not open yet, or leadership is being handed over: try again.
+    NotReady,
+    /// An earlier change is not applied yet: try again.
+    Busy,
+    /// The configuration is another one; this is it.
+    Stale(Membership),
+    /// The learner's log is too far behind: try again.
+    NotCaughtUp,
+    /// No member of that id (or not one of the kind that is needed).
+    NoSuchMember,
+    /// The id is a member, or was one.
+    IdUsed,
+    /// Nobody would be left to vote.
+    LastVoter,
+    /// The other voter did not take over in time, or leadership was lost on the way.
+    TransferFailed,
 }
 
 /// From a node to a client.
@@ -239,8 +338,15 @@ pub enum Reply<C: Command> {
     Cluster {
         /// Who leads, as far as the node knows.
         leadership: Leadership,
-        /// Who votes.
+        /// Who takes part: the latest configuration in the node's log.
         membership: Membership,
+    },
+    /// What came of an operator's wish.
+    Admin {
+        /// From the request.
+        nonce: u64,
+        /// What came of it.
+        result: Result<AdminDone, AdminRefusal>,
     },
 }
 
@@ -259,7 +365,7 @@ pub struct Leadership {
 pub enum Refusal {
     /// This node does not lead; nothing is known of the command.
     NotLeader(Leadership),
-    /// The leader has not applied enough to know the session; try again.
+    /// The leader has not applied enough to know the session, or is handing leadership over; try again.
     NotReady,
     /// The session has ended or never was: the command's fate is unknown to the client for ever.
     NoSession,

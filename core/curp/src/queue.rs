@@ -110,14 +110,16 @@ impl<C: Command> Queue<C> {
     }
 }
 
-/// Whether two entries must keep their order. A session's end conflicts with all of its session's commands.
+/// Whether two entries must keep their order. A session's end conflicts with all of its session's commands, a configuration and a shutdown
+/// with everything.
 pub fn payloads_conflict<C: Command>(a: &Payload<C>, b: &Payload<C>) -> bool {
     let ends = |client: ClientId, payload: &Payload<C>| match payload {
         Payload::Command(proposal) => proposal.id.client == client,
         Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => true,
-        Payload::Noop => false,
+        Payload::Noop | Payload::Config { .. } | Payload::Shutdown => false,
     };
     match (a, b) {
+        (Payload::Config { .. } | Payload::Shutdown, _) | (_, Payload::Config { .. } | Payload::Shutdown) => true,
         (Payload::Command(a), Payload::Command(b)) => a.command.conflicts(&b.command),
         (Payload::SessionEnd { client }, other) | (other, Payload::SessionEnd { client }) => ends(*client, other),
         _ => false,

@@ -1,6 +1,7 @@
 //! The words of the protocol: ids, terms, proposals, log entries, membership.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -69,12 +70,82 @@ pub struct ConfigVersion {
 }
 
 /// Who takes part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// Version, which fences Records and fast answers.
     pub version: ConfigVersion,
     /// Nodes that vote and witness, in rising order.
     pub voters: Vec<NodeId>,
+    /// Nodes that are sent the log and do neither, in rising order: newcomers that catch up, and read-only observers.
+    pub learners: Vec<NodeId>,
+    /// Where members are reached, for those whose address was given through the log. Opaque here.
+    pub addresses: BTreeMap<NodeId, String>,
+}
+
+impl Membership {
+    /// The configuration a cluster is made with: these voters, at version (0, 0).
+    pub fn initial(voters: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut voters: Vec<NodeId> = voters.into_iter().collect();
+        voters.sort_unstable();
+        Membership { voters, ..Membership::default() }
+    }
+
+    /// Whether the node votes.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node)
+    }
+
+    /// Whether the node is a voter or a learner.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// Voters, then learners.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        self.voters.iter().chain(&self.learners).copied()
+    }
+}
+
+/// One change of a configuration. Only one voter comes or goes at a time, so that old and new majorities overlap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigChange {
+    /// A node that was never a member joins as a learner.
+    AddLearner {
+        /// Its id, never used before.
+        node: NodeId,
+        /// Where it is reached; may be empty where ids are enough.
+        address: String,
+    },
+    /// A learner that has caught up becomes a voter.
+    Promote {
+        /// The learner.
+        node: NodeId,
+    },
+    /// A voter or learner leaves; its id is never used again.
+    Remove {
+        /// The member.
+        node: NodeId,
+    },
+    /// A member is reached elsewhere from now on.
+    Update {
+        /// The member.
+        node: NodeId,
+        /// Its new address.
+        address: String,
+    },
+}
+
+impl ConfigChange {
+    /// The node it is about.
+    pub fn node(&self) -> NodeId {
+        match self {
+            ConfigChange::AddLearner { node, .. }
+            | ConfigChange::Promote { node }
+            | ConfigChange::Remove { node }
+            | ConfigChange::Update { node, .. } => *node,
+        }
+    }
 }
 
 /// A command on its way: what a Propose and a Record carry, and what a spec pool keeps.
@@ -107,6 +178,15 @@ pub enum Payload<C: Command> {
         /// The session that ends.
         client: ClientId,
     },
+    /// A configuration, in force from its append on. Its footprint depends on state: never recorded, never fast, in conflict with all.
+    Config {
+        /// What changed.
+        change: ConfigChange,
+        /// The configuration after it; its version is this entry's place.
+        membership: Arc<Membership>,
+    },
+    /// The cluster shuts down: each node stops once it has applied this. In conflict with all.
+    Shutdown,
 }
 
 /// One entry of the log.
@@ -134,6 +214,14 @@ impl<C: Command> Entry<C> {
             _ => None,
         }
     }
+
+    /// The configuration in it, if it holds one.
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        match &self.payload {
+            Payload::Config { membership, .. } => Some(membership),
+            _ => None,
+        }
+    }
 }
 
 /// What a node must not forget about elections, and how far it knew the log to be committed.
@@ -145,6 +233,35 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// A commit index known at the time of writing; may lag, since it is written without a sync of its own.
     pub commit: Index,
+}
+
+/// What a snapshot is of: the state after applying entries 1 to `index`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The applied index it reflects.
+    pub index: Index,
+    /// Term of the entry there.
+    pub term: Term,
+    /// Configuration as of that index.
+    pub membership: Membership,
+}
+
+/// A snapshot as it is kept in a file and sent to followers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFile {
+    /// What it is of.
+    pub meta: SnapshotMeta,
+    /// Sessions and state machine, encoded. Storage and transport add checksums, and know nothing of what is in it.
+    pub data: Arc<Vec<u8>>,
+}
+
+/// What stands before the first entry of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBase {
+    /// Index before the first entry: 0 for a log that was never compacted.
+    pub index: Index,
+    /// Term of the entry that stood there.
+    pub term: Term,
 }
 
 /// One durable record of a node, in the order written. The log's suffix from an entry's index on is replaced by that entry.
@@ -159,6 +276,12 @@ pub enum Record<C: Command> {
     PoolInsert(Arc<Proposal<C>>),
     /// A command leaves the spec pool.
     PoolRemove(ProposeId),
+    /// The file of this snapshot is complete and durable; start-up begins from it. A log that has no entry of its term at its index is
+    /// replaced by the snapshot (an installed one); one that has stays as it is, until a checkpoint drops the prefix.
+    Snapshot(SnapshotMeta),
+    /// Forgets all records before this one. What is still true is said again after it, in the same frame: hard state, snapshot, the
+    /// entries after `LogBase`, the pool.
+    Checkpoint(LogBase),
 }
 
 /// What a node finds on its disk at start: [`Record`]s folded in order.
@@ -166,7 +289,11 @@ pub enum Record<C: Command> {
 pub struct Durable<C: Command> {
     /// The last hard state written.
     pub hard_state: HardState,
-    /// Entries 1, 2, 3, …: `log[i]` has index i + 1.
+    /// The last snapshot whose file is complete.
+    pub snapshot: Option<SnapshotMeta>,
+    /// What stands before the first entry. Never beyond the snapshot.
+    pub base: LogBase,
+    /// Entries in order: `log[i]` has index `base.index` + i + 1.
     pub log: Vec<Arc<Entry<C>>>,
     /// The spec pool, in order of insertion.
     pub pool: Vec<Arc<Proposal<C>>>,
@@ -174,7 +301,7 @@ pub struct Durable<C: Command> {
 
 impl<C: Command> Default for Durable<C> {
     fn default() -> Self {
-        Durable { hard_state: HardState::default(), log: Vec::new(), pool: Vec::new() }
+        Durable { hard_state: HardState::default(), snapshot: None, base: LogBase::default(), log: Vec::new(), pool: Vec::new() }
     }
 }
 
@@ -182,16 +309,16 @@ impl<C: Command> Durable<C> {
     /// Folds one record in.
     ///
     /// # Errors
-    /// An entry that would leave a gap in the log: its index and the last one before it.
+    /// An entry that would leave a gap in the log, or stands before its base: its index and the last one before it.
     pub fn apply(&mut self, record: Record<C>) -> Result<(), LogGap> {
         match record {
             Record::HardState(hard_state) => self.hard_state = hard_state,
             Record::Entry(entry) => {
-                let last = self.log.len() as Index;
-                if entry.index == 0 || entry.index > last + 1 {
+                let last = self.last().1;
+                if entry.index <= self.base.index || entry.index > last + 1 {
                     return Err(LogGap { index: entry.index, last });
                 }
-                self.log.truncate(entry.index as usize - 1);
+                self.log.truncate((entry.index - self.base.index) as usize - 1);
                 self.log.push(entry);
             }
             Record::PoolInsert(proposal) => {
@@ -200,13 +327,35 @@ impl<C: Command> Durable<C> {
                 }
             }
             Record::PoolRemove(id) => self.pool.retain(|p| p.id != id),
+            Record::Snapshot(meta) => {
+                if self.term(meta.index) != Some(meta.term) && meta.index > self.base.index {
+                    self.log.clear();
+                    self.base = LogBase { index: meta.index, term: meta.term };
+                }
+                self.snapshot = Some(meta);
+            }
+            Record::Checkpoint(base) => *self = Durable { base, ..Durable::default() },
         }
         Ok(())
     }
 
-    /// Term and index of the last entry, (0, 0) for an empty log: what elections compare, lexicographically.
+    /// Term at an index: that of the base there, `None` before the base and beyond the last entry.
+    pub fn term(&self, index: Index) -> Option<Term> {
+        match index.checked_sub(self.base.index)? {
+            0 => Some(self.base.term),
+            place => self.log.get(place as usize - 1).map(|e| e.term),
+        }
+    }
+
+    /// Term and index of the last entry, or of the base, (0, 0) for a log that never had one: what elections compare, lexicographically.
     pub fn last(&self) -> (Term, Index) {
-        self.log.last().map_or((0, 0), |e| (e.term, e.index))
+        self.log.last().map_or((self.base.term, self.base.index), |e| (e.term, e.index))
+    }
+
+    /// The last configuration in the log, or else the snapshot's; `None`: the one the cluster was made with.
+    pub fn membership(&self) -> Option<&Membership> {
+        let in_log = self.log.iter().rev().find_map(|e| e.membership()).map(|m| &**m);
+        in_log.or_else(|| self.snapshot.as_ref().map(|s| &s.membership))
     }
 }
 

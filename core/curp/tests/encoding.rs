@@ -39,12 +39,38 @@ fn proposal() -> impl Strategy<Value = Arc<Proposal<Cmd>>> {
         .prop_map(|(id, first_incomplete, command)| Arc::new(Proposal { id, first_incomplete, command: Arc::new(command) }))
 }
 
+fn membership() -> impl Strategy<Value = Membership> {
+    let few = || prop::collection::vec(any::<u32>(), 0..6);
+    let addresses = prop::collection::btree_map(any::<u32>(), any::<String>(), 0..3);
+    (config(), few(), few(), addresses).prop_map(|(version, voters, learners, addresses)| Membership {
+        version,
+        voters,
+        learners,
+        addresses,
+    })
+}
+
+fn change() -> impl Strategy<Value = ConfigChange> {
+    prop_oneof![
+        (any::<u32>(), any::<String>()).prop_map(|(node, address)| ConfigChange::AddLearner { node, address }),
+        any::<u32>().prop_map(|node| ConfigChange::Promote { node }),
+        any::<u32>().prop_map(|node| ConfigChange::Remove { node }),
+        (any::<u32>(), any::<String>()).prop_map(|(node, address)| ConfigChange::Update { node, address }),
+    ]
+}
+
+fn snapshot() -> impl Strategy<Value = SnapshotMeta> {
+    (n(), n(), membership()).prop_map(|(index, term, membership)| SnapshotMeta { index, term, membership })
+}
+
 fn entry() -> impl Strategy<Value = Arc<Entry<Cmd>>> {
     let payload = prop_oneof![
         Just(Payload::Noop),
         proposal().prop_map(Payload::Command),
         n().prop_map(|nonce| Payload::SessionBegin { nonce }),
         n().prop_map(|client| Payload::SessionEnd { client }),
+        (change(), membership()).prop_map(|(change, membership)| Payload::Config { change, membership: Arc::new(membership) }),
+        Just(Payload::Shutdown),
     ];
     (n(), n(), payload).prop_map(|(term, index, payload)| Arc::new(Entry { term, index, payload }))
 }
@@ -55,6 +81,8 @@ fn record() -> impl Strategy<Value = Record<Cmd>> {
         entry().prop_map(Record::Entry),
         proposal().prop_map(Record::PoolInsert),
         propose_id().prop_map(Record::PoolRemove),
+        snapshot().prop_map(Record::Snapshot),
+        (n(), n()).prop_map(|(index, term)| Record::Checkpoint(LogBase { index, term })),
     ]
 }
 
@@ -87,7 +115,15 @@ fn peer() -> impl Strategy<Value = PeerMessage<Cmd>> {
         (read(), prop::option::of(n())).prop_map(|(read, index)| M::ReadIndexReply { read, index }),
         few().prop_map(|proposals| M::HandOver { proposals }),
     ];
-    prop_oneof![logs, rest]
+    let bytes = prop::collection::vec(any::<u8>(), 0..40);
+    let snapshots = prop_oneof![
+        (snapshot(), n(), any::<u32>(), n(), bytes, any::<u32>()).prop_map(|(meta, total, checksum, offset, data, chunk_checksum)| {
+            M::InstallSnapshot { meta, total, checksum, offset, data: Arc::new(data), chunk_checksum }
+        }),
+        (n(), n()).prop_map(|(index, next)| M::SnapshotReceived { index, next }),
+        Just(M::TimeoutNow),
+    ];
+    prop_oneof![2 => logs, 2 => rest, 1 => snapshots]
 }
 
 fn request() -> impl Strategy<Value = Request<Cmd>> {
@@ -98,7 +134,38 @@ fn request() -> impl Strategy<Value = Request<Cmd>> {
         n().prop_map(|nonce| Request::BeginSession { nonce }),
         n().prop_map(|client| Request::EndSession { client }),
         Just(Request::FetchCluster),
+        (n(), wish()).prop_map(|(nonce, wish)| Request::Admin { nonce, wish }),
     ]
+}
+
+fn wish() -> impl Strategy<Value = Admin> {
+    prop_oneof![
+        (config(), change()).prop_map(|(base, change)| Admin::ChangeMembership { base, change }),
+        any::<u32>().prop_map(|to| Admin::MoveLeader { to }),
+        Just(Admin::Shutdown),
+        Just(Admin::TakeSnapshot),
+    ]
+}
+
+fn granted() -> impl Strategy<Value = Result<AdminDone, AdminRefusal>> {
+    let done = prop_oneof![
+        membership().prop_map(AdminDone::Changed),
+        leadership().prop_map(AdminDone::LeaderMoved),
+        Just(AdminDone::ShutDown),
+        n().prop_map(|index| AdminDone::SnapshotTaken { index }),
+    ];
+    let refused = prop_oneof![
+        leadership().prop_map(AdminRefusal::NotLeader),
+        Just(AdminRefusal::NotReady),
+        Just(AdminRefusal::Busy),
+        membership().prop_map(AdminRefusal::Stale),
+        Just(AdminRefusal::NotCaughtUp),
+        Just(AdminRefusal::NoSuchMember),
+        Just(AdminRefusal::IdUsed),
+        Just(AdminRefusal::LastVoter),
+        Just(AdminRefusal::TransferFailed),
+    ];
+    prop_oneof![done.prop_map(Ok), refused.prop_map(Err)]
 }
 
 fn leadership() -> impl Strategy<Value = Leadership> {
@@ -117,7 +184,6 @@ fn reply() -> impl Strategy<Value = Reply<Cmd>> {
         Just(Refusal::Acknowledged),
         Just(Refusal::Invalid),
     ];
-    let membership = (config(), any::<Vec<u32>>()).prop_map(|(version, voters)| Membership { version, voters });
     let commands = prop_oneof![
         (propose_id(), n(), config(), prop::option::of(n())).prop_map(|(id, term, config, response)| Reply::Executed {
             id,
@@ -142,7 +208,8 @@ fn reply() -> impl Strategy<Value = Reply<Cmd>> {
         leadership().prop_map(|cluster| Reply::SessionRefused { cluster }),
         (read(), n(), synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
         (read(), leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
-        (leadership(), membership).prop_map(|(leadership, membership)| Reply::Cluster { leadership, membership }),
+        (leadership(), membership()).prop_map(|(leadership, membership)| Reply::Cluster { leadership, membership }),
+        (n(), granted()).prop_map(|(nonce, result)| Reply::Admin { nonce, result }),
     ];
     prop_oneof![commands, rest]
 }
@@ -189,6 +256,11 @@ fn kind(message: &Message<Cmd>) -> u32 {
         Message::Reply(Reply::Read { .. }) => 27,
         Message::Reply(Reply::ReadRefused { .. }) => 28,
         Message::Reply(Reply::Cluster { .. }) => 29,
+        Message::Peer { body: M::InstallSnapshot { .. }, .. } => 30,
+        Message::Peer { body: M::SnapshotReceived { .. }, .. } => 31,
+        Message::Peer { body: M::TimeoutNow, .. } => 32,
+        Message::Request(Request::Admin { .. }) => 33,
+        Message::Reply(Reply::Admin { .. }) => 34,
     }
 }
 
@@ -196,7 +268,7 @@ fn kind(message: &Message<Cmd>) -> u32 {
 fn every_kind_of_message_is_drawn() {
     let mut runner = TestRunner::deterministic();
     let drawn = (0..2000).map(|_| kind(&message().new_tree(&mut runner).expect("no value is refused").current()));
-    assert_eq!(drawn.collect::<BTreeSet<_>>(), (0..30).collect());
+    assert_eq!(drawn.collect::<BTreeSet<_>>(), (0..35).collect());
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use curp::{Command, ConflictCheck};
 use mutants::Mutant;
 
 use crate::history::is_unbounded;
-use crate::{Bytes, Request, Response};
+use crate::{Bytes, DeleteRangeRequest, RangeRequest, Request, Response};
 
 /// A range of keys: the first, and the end, exclusive; without an end it is the one key. The end of one zero byte is none at all:
 /// every key from the first on (as in etcd).
@@ -46,4 +46,17 @@ impl ConflictCheck for Request {
 
 impl Command for Request {
     type Response = Response;
+
+    fn bytes(&self) -> usize {
+        match self {
+            Request::Put(put) => put.key.as_slice().len() + put.value.as_slice().len(),
+            Request::Range(RangeRequest { key, range_end, .. }) | Request::DeleteRange(DeleteRangeRequest { key, range_end, .. }) => {
+                key.as_slice().len() + range_end.as_ref().map_or(0, |end| end.as_slice().len())
+            }
+            Request::Txn(txn) => {
+                let compares = txn.compare.iter().map(|c| c.key.as_slice().len() + 16).sum::<usize>();
+                compares + txn.success.iter().chain(&txn.failure).map(Command::bytes).sum::<usize>()
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariant: a key's versions stand in order of revision. Writes of one key conflict, hence arrive in order, although
 //! revisions of different keys may arrive in any. Nothing is forgotten: there is no compaction yet.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -11,7 +12,7 @@ use crate::conflict::Keys;
 use crate::{Bytes, KeyValue};
 
 /// What a key held from a revision on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub mod_revision: u64,
     pub create_revision: u64,
@@ -59,7 +60,7 @@ fn hash(key: &Bytes, value: &Bytes, create_revision: u64, mod_revision: u64, ver
 }
 
 /// Every version of every key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct History {
     keys: BTreeMap<Bytes, Vec<Version>>,
 }

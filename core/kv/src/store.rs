@@ -237,6 +237,21 @@ impl CommandExecutor<Request> for Store {
     fn take_delta(&mut self) -> u64 {
         std::mem::take(&mut self.delta)
     }
+
+    fn snapshot(&self) -> Vec<u8> {
+        postcard::to_allocvec(&(self.revision, &self.history)).expect("plain data encodes")
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        let (revision, history) = postcard::from_bytes(snapshot).map_err(|e| format!("the store in the snapshot does not decode: {e}"))?;
+        *self = Store { revision, history, ..Store::default() };
+        self.hash = self.full_hash();
+        Ok(())
+    }
+
+    fn state_sum(&self) -> u64 {
+        self.hash
+    }
 }
 
 /// Nothing yet: leases will promote and demote here.

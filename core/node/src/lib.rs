@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use curp::{
     Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal, Reply,
-    Request as Ask, Synced, TaskId,
+    Request as Ask, StateChange, Synced, TaskId,
 };
 use kv::{Request, Response, Store};
 use mutants::Mutant;
@@ -49,6 +49,38 @@ pub enum Input {
     DiskFailed(Token),
     /// The execution's time has come.
     ExecDone(TaskId),
+    /// The transport could not reach a node: what was sent to it lately may be lost.
+    Unreachable(NodeId),
+}
+
+/// What a node starts from.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// The node.
+    pub id: NodeId,
+    /// Times and limits.
+    pub config: Config,
+    /// The cluster as it was made. A node that joins later is not in it.
+    pub membership: Membership,
+    /// The files found in the node's directory.
+    pub files: &'a BTreeMap<String, Vec<u8>>,
+    /// The operator says that this id has never run before. Without it an empty directory is a lost disk, and the node does not start.
+    pub first: bool,
+    /// Different in every life of the node.
+    pub entropy: u64,
+    /// The node's clock.
+    pub now: Nanos,
+}
+
+/// Why a node must not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The log or the snapshot is damaged in a place that had been synced.
+    #[error(transparent)]
+    Corruption(#[from] Corruption),
+    /// There is nothing in the directory of a node that ran before.
+    #[error("node {0} finds an empty disk: what it promised is lost, so it must not vote again; remove it and add a new id")]
+    DiskLost(NodeId),
 }
 
 /// File operations to be done in order.
@@ -73,8 +105,12 @@ pub struct Output {
     pub tasks: Vec<TaskId>,
     /// What happened.
     pub events: Vec<Event<Request>>,
+    /// Role, leader or configuration changed; for an application that wants to know.
+    pub changes: Vec<StateChange>,
     /// The node has stopped for good, and why. It ignores all further input; a restart may help, or not.
     pub fatal: Option<String>,
+    /// The node has stopped in good order: it applied the cluster's shutdown, and all it wrote is durable. It ignores all further input.
+    pub shut_down: bool,
 }
 
 /// How a node came up.
@@ -114,20 +150,16 @@ struct PendingRead {
 }
 
 impl Node {
-    /// Starts from the files found in the node's directory. `entropy` must differ from life to life.
+    /// Starts from what the disk holds.
     ///
     /// # Errors
-    /// The log is damaged in a place that had been synced: the node must not start.
-    pub fn start(
-        id: NodeId,
-        config: Config,
-        membership: Membership,
-        files: &BTreeMap<String, Vec<u8>>,
-        entropy: u64,
-        now: Nanos,
-        out: &mut Output,
-    ) -> Result<(Node, Recovery), Corruption> {
+    /// The node must not start from it.
+    pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
+        let Start { id, config, membership, files, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
+        if files.is_empty() && !first {
+            return Err(StartError::DiskLost(id));
+        }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
         let raw = RawCurp::new(id, config, membership, recovered.durable, entropy, now);
         let mut node = Node {
@@ -168,6 +200,7 @@ impl Node {
                 return;
             }
             Input::ExecDone(task) => self.raw.task_done(task, &mut self.store),
+            Input::Unreachable(_) => {}
         }
         self.finish(out);
         if is_tick {

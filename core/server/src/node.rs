@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use curp::{Address, Config, Membership, Message, Nanos, NodeId, TaskId};
 use kv::Request;
-use node::{Input, Node, Output, Recovery, Token};
-use storage::Corruption;
+use node::{Input, Node, Output, Recovery, StartError, Token};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -32,6 +31,8 @@ pub struct Start {
     pub membership: Membership,
     /// The files found in the node's directory.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// The operator says that this id has never run before.
+    pub first: bool,
     /// Different in every life of the node.
     pub entropy: u64,
 }
@@ -71,11 +72,12 @@ impl<H: Host> CurpNode<H> {
     /// Starts a replica from the files found, with its tasks.
     ///
     /// # Errors
-    /// The log is damaged in a place that had been synced: the node must not start.
-    pub fn start(host: Arc<H>, start: Start) -> Result<(Self, Recovery), Corruption> {
+    /// The node must not start from what its disk holds.
+    pub fn start(host: Arc<H>, start: Start) -> Result<(Self, Recovery), StartError> {
         let mut out = Output::default();
-        let Start { id, config, membership, files, entropy } = start;
-        let (node, recovery) = Node::start(id, config, membership, &files, entropy, host.now(), &mut out)?;
+        let Start { id, config, membership, files, first, entropy } = start;
+        let start = node::Start { id, config, membership, files: &files, first, entropy, now: host.now() };
+        let (node, recovery) = Node::start(start, &mut out)?;
         let (outbox, posts) = unbounded_channel();
         let (workers, tasks): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| unbounded_channel()).unzip();
         let armed = Nanos::MAX;

@@ -1,7 +1,7 @@
 //! The shell around one node, on the madsim runtime: what leaves, when, and what does not.
 #![cfg(madsim)]
 
-use curp::{Address, ConfigVersion, Event, Membership, Message, Nanos, Outgoing, Reply, Request as Ask, TaskId};
+use curp::{Address, Config, Event, Membership, Message, Nanos, Outgoing, Reply, Request as Ask, TaskId};
 use kv::Request;
 use node::{Node, Write};
 use server::{Clock, CurpNode, Host, Processor, Start, Storage, Transport, sleep};
@@ -93,9 +93,10 @@ fn start(bench: &Arc<Bench>) -> CurpNode<Bench> {
         heartbeat_interval: 20 * MS,
         hand_over_after: 500 * MS,
         append_entries_max: 16,
+        ..Config::default()
     };
-    let membership = Membership { version: ConfigVersion::default(), voters: vec![1] };
-    let start = Start { id: 1, config, membership, files: BTreeMap::new(), entropy: 7 };
+    let membership = Membership::initial([1]);
+    let start = Start { id: 1, config, membership, files: BTreeMap::new(), first: true, entropy: 7 };
     CurpNode::start(bench.clone(), start).expect("an empty directory is not damaged").0
 }
 

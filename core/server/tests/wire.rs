@@ -109,8 +109,9 @@ fn reply() -> impl Strategy<Value = Reply<Request>> {
         leadership().prop_map(|cluster| Reply::SessionRefused { cluster }),
         (read, n, synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
         (read, leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
-        (leadership(), version(), proptest::collection::vec(any::<u32>(), 0..6))
-            .prop_map(|(leadership, version, voters)| { Reply::Cluster { leadership, membership: Membership { version, voters } } }),
+        (leadership(), version(), proptest::collection::vec(any::<u32>(), 0..6)).prop_map(|(leadership, version, voters)| {
+            Reply::Cluster { leadership, membership: Membership { version, voters, ..Membership::default() } }
+        }),
     ]
 }
 

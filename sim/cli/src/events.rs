@@ -1,6 +1,6 @@
 //! Events of a trace in a line each, for people.
 
-use curp::{Applied, Entry, Event as NodeEvent, NodeId, Payload, ProposeId};
+use curp::{Applied, ConfigCause, ConfigChange, Entry, Event as NodeEvent, NodeId, Payload, ProposeId};
 use history::{ClientEvent, Event, Promise, Stamped, WorldEvent};
 use kv::{Bytes, KeyValue, Request, Response};
 
@@ -83,6 +83,25 @@ fn node(event: &NodeEvent<Request>) -> String {
         E::ReadIndex { term, round, quorum } => {
             format!("gives out the read index of round {round} of term {term}, confirmed by {}", nodes(quorum))
         }
+        E::UseConfig { term, membership, cause } => {
+            let why = match cause {
+                ConfigCause::Appended => "appended",
+                ConfigCause::Undone => "a later one was cut off",
+                ConfigCause::Installed => "from a snapshot",
+            };
+            let learners = match &membership.learners[..] {
+                [] => String::new(),
+                learners => format!(", learners {}", nodes(learners)),
+            };
+            format!("uses the configuration of voters {}{learners} in term {term} ({why})", nodes(&membership.voters))
+        }
+        E::TakeSnapshot { index, state_hash, .. } => format!("makes a snapshot at {index} (state {:08x})", state_hash >> 32),
+        E::CompactLog { base } => format!("drops its log up to {}", base.index),
+        E::InstallSnapshot { term, from, index, state_hash, .. } => {
+            format!("installs a snapshot at {index} from {from} in term {term} (state {:08x})", state_hash >> 32)
+        }
+        E::TransferLeader { term, to } => format!("tells {to} to take over from it as leader of term {term}"),
+        E::ShutDown { index } => format!("stops: it applied the cluster's shutdown, entry {index}"),
         E::ServeRead { read, read_index, applied } => {
             format!("serves read {}.{} at applied index {applied} (read index {read_index})", read.0, read.1)
         }
@@ -153,6 +172,8 @@ fn applied(outcome: &Applied<Response>) -> String {
         Applied::Refused => "refused".to_owned(),
         Applied::SessionBegun => "a session begins".to_owned(),
         Applied::SessionEnded => "a session ends".to_owned(),
+        Applied::Configured => "a configuration is committed".to_owned(),
+        Applied::ShutDown => "the cluster shuts down".to_owned(),
     }
 }
 
@@ -213,6 +234,13 @@ fn entry(entry: &Entry<Request>) -> String {
         Payload::Command(proposal) => format!("{} {}", proposal.id, request(&proposal.command)),
         Payload::SessionBegin { nonce } => format!("session begin {nonce:x}"),
         Payload::SessionEnd { client } => format!("end of session {client}"),
+        Payload::Config { change, .. } => match change {
+            ConfigChange::AddLearner { node, .. } => format!("configuration: learner {node} joins"),
+            ConfigChange::Promote { node } => format!("configuration: {node} becomes a voter"),
+            ConfigChange::Remove { node } => format!("configuration: {node} leaves"),
+            ConfigChange::Update { node, address } => format!("configuration: {node} is at {address}"),
+        },
+        Payload::Shutdown => "shutdown".to_owned(),
     };
     format!("{}: {what} (term {})", entry.index, entry.term)
 }

@@ -50,7 +50,18 @@ pub fn lost_write() -> (RunReport, Vec<Stamped>) {
     let applied = Applied::Done(Synced { revision: 9, response: ok.clone() });
     let nodes = vec![1, 2, 3, 4];
     let crash = WorldEvent::Crash { power: true, in_flight: 2, lost_bytes: 96 };
-    let restart = NodeEvent::Restart { term: 2, vote: Some(1), commit: 38, last_index: 39, last_term: 2, pool: vec![id] };
+    let restart = NodeEvent::Restart {
+        term: 2,
+        vote: Some(1),
+        commit: 38,
+        last_index: 39,
+        last_term: 2,
+        pool: vec![id],
+        base: curp::LogBase::default(),
+        snapshot: 0,
+        state_hash: 0,
+        membership: curp::Membership::default(),
+    };
     let happened: Vec<(Option<u32>, Option<u32>, Event)> = vec![
         (Some(1), None, Event::Node(NodeEvent::BecomeLeader { term: 2, quorum: vec![1, 2, 3], entries: vec![] })),
         (Some(1), None, Event::Node(NodeEvent::OpenFastPath { term: 2 })),

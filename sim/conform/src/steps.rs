@@ -178,6 +178,7 @@ impl Converter<'_> {
             Payload::Command(proposal) => ("cmd", t.proposal(proposal), proposal.first_incomplete),
             Payload::SessionBegin { .. } => ("begin", t.session(entry.index), 0),
             Payload::SessionEnd { client } => ("end", t.session(*client), 0),
+            Payload::Config { .. } | Payload::Shutdown => ("config", Value::Int(0), 0),
         };
         Value::Record(vec![
             ("t", t.term(entry.term)),
@@ -192,7 +193,7 @@ impl Converter<'_> {
         let n = self.tables.node(node);
         let t = &mut *self.tables;
         match event {
-            NodeEvent::Restart { term, vote, commit, last_index, last_term, pool } => {
+            NodeEvent::Restart { term, vote, commit, last_index, last_term, pool, .. } => {
                 let fields = vec![
                     ("n", n),
                     ("t", t.term(*term)),
@@ -278,6 +279,12 @@ impl Converter<'_> {
                 let fields = vec![("n", n), ("r", r), ("t", t.term(*term)), ("q", t.node_set(quorum))];
                 self.push(i, "ReadIndex", fields);
             }
+            NodeEvent::UseConfig { .. }
+            | NodeEvent::TakeSnapshot { .. }
+            | NodeEvent::CompactLog { .. }
+            | NodeEvent::InstallSnapshot { .. }
+            | NodeEvent::TransferLeader { .. }
+            | NodeEvent::ShutDown { .. } => {}
             NodeEvent::ServeRead { read, read_index, applied } => {
                 let requests = Value::ints(self.asked.get(read).into_iter().flatten().copied());
                 let fields = vec![("n", n), ("rs", requests), ("idx", Value::Int(*read_index)), ("app", Value::Int(*applied))];
@@ -310,6 +317,7 @@ impl Converter<'_> {
                 self.push(i, "SessionEnd", vec![("n", n), ("t", term), ("idx", index), ("cl", cl)]);
             }
             // No leader proposes one: a no-op comes with BecomeLeader. The specification has no such action, and refuses it.
+            Payload::Config { .. } | Payload::Shutdown => {}
             Payload::Noop => self.push(i, "LeaderProposeNoop", vec![("n", n), ("t", term), ("idx", index)]),
         }
     }
@@ -327,6 +335,7 @@ fn applied(outcome: &Applied<Response>) -> &'static str {
         Applied::Refused => "refused",
         Applied::SessionBegun => "begun",
         Applied::SessionEnded => "ended",
+        Applied::Configured | Applied::ShutDown => "configured",
     }
 }
 

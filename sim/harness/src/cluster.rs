@@ -57,6 +57,8 @@ pub(crate) struct Birth {
     pub(crate) config: curp::Config,
     pub(crate) membership: Membership,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// It has never run before, or never had anything durable.
+    pub(crate) first: bool,
     pub(crate) entropy: u64,
     /// Reading of the node's clock.
     pub(crate) clock: u64,
@@ -137,12 +139,13 @@ impl Cluster {
                 heartbeat_interval: c.heartbeat_ms * ms,
                 hand_over_after: c.hand_over_ms * ms,
                 append_entries_max: c.append_entries_max as usize,
+                ..curp::Config::default()
             },
             client_config: client::Config {
                 retry_after_min: plan.workload.retry_us * US,
                 retry_after_max: plan.workload.retry_us * US * 16,
             },
-            membership: Membership { version: curp::ConfigVersion::default(), voters: (1..=c.voters).collect() },
+            membership: Membership::initial(1..=c.voters),
         }
     }
 
@@ -233,7 +236,7 @@ impl Cluster {
         let entropy = draws.u64("node", u64::from(id), u64::from(life));
         let (files, clock) = (process.disk.read_all(), process.timing.clock.mono(now));
         crate::log::set_node(Some(id));
-        Some(Birth { life, config, membership, files, entropy, clock })
+        Some(Birth { life, config, membership, first: files.is_empty(), files, entropy, clock })
     }
 
     /// The node found this on its disk.

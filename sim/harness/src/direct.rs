@@ -8,10 +8,10 @@ use client::Client;
 use curp::{Address, Message, NodeId, Outgoing};
 use history::{Promise, WorldEvent};
 use kv::Request;
-use node::{Input, Node, Output, Token};
+use node::{Input, Node, Output, Start, Token};
 use std::collections::VecDeque;
 
-use crate::cluster::{Cluster, Next};
+use crate::cluster::{Birth, Cluster, Next};
 use crate::hosts::Hosts;
 use crate::observe::probe;
 use crate::process::promise;
@@ -154,7 +154,8 @@ impl Hosts for Direct {
     fn start_node(&mut self, cluster: &mut Cluster, id: NodeId) {
         let Some(birth) = cluster.begin_life(id) else { return };
         let mut out = std::mem::take(&mut self.node_out);
-        match Node::start(id, birth.config, birth.membership, &birth.files, birth.entropy, birth.clock, &mut out) {
+        let Birth { config, membership, files, first, entropy, clock: now, .. } = birth;
+        match Node::start(Start { id, config, membership, files: &files, first, entropy, now }, &mut out) {
             Ok((node, recovery)) => {
                 let host = self.node(id);
                 host.durable = 0;
@@ -162,9 +163,9 @@ impl Hosts for Direct {
                 self.take_output(cluster, id, out);
                 cluster.note_recovery(id, recovery);
             }
-            Err(corruption) => {
+            Err(reason) => {
                 self.node_out = out;
-                cluster.refuse(id, corruption.to_string());
+                cluster.refuse(id, reason.to_string());
             }
         }
     }

@@ -66,7 +66,7 @@ impl Cluster {
             | Notice::Read { op, .. }
             | Notice::Invalid { op, .. }
             | Notice::Lost { op } => Some(*op),
-            Notice::SessionOpen { .. } | Notice::SessionEnded { .. } => None,
+            Notice::Admin { .. } | Notice::SessionOpen { .. } | Notice::SessionEnded { .. } => None,
         };
         let waits = op.is_some_and(|op| waiting(op, self));
         self.history.note(&notice, now, waits);
@@ -75,7 +75,7 @@ impl Cluster {
                 self.observer.client(client, ClientEvent::SessionOpen { session });
                 self.observer.fire(const { probe("session_begun") }, None);
             }
-            Notice::SessionEnded { .. } => {}
+            Notice::SessionEnded { .. } | Notice::Admin { .. } => {}
             Notice::Proposed { op, id, first_incomplete, read, request } => {
                 self.observer.client(client, ClientEvent::Propose { op, id, first_incomplete, read, request });
             }

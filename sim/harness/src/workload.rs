@@ -214,7 +214,11 @@ impl History {
                 operation.outcome = Outcome::Fail;
                 operation.ret = Some(now);
             }
-            Notice::Lost { .. } | Notice::SessionOpen { .. } | Notice::SessionEnded { .. } | Notice::Retried { .. } => {}
+            Notice::Lost { .. }
+            | Notice::SessionOpen { .. }
+            | Notice::SessionEnded { .. }
+            | Notice::Retried { .. }
+            | Notice::Admin { .. } => {}
         }
     }
 

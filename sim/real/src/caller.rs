@@ -150,7 +150,7 @@ impl Caller {
         let (inbox, answers) = mpsc::unbounded_channel();
         let calls = ClientCalls::new(address, &cluster.client_addresses(), inbox).map_err(|error| error.to_string())?;
         let machine = Arc::new(Machine { book: book.clone(), calls });
-        let membership = Membership { version: ConfigVersion::default(), voters: cluster.ids() };
+        let membership = Membership::initial(cluster.ids());
         let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_000 * MS };
         let entropy = curp::splitmix64(u64::from(std::process::id()) << 32 | u64::from(address));
         let client = CurpClient::start(machine, address, 1, config, membership, entropy);

@@ -46,6 +46,8 @@ impl<C: Command> RawCurp<C> {
                     self.sessions.end(*client);
                     Stage::Finished { outcome: Applied::SessionEnded, delta: 0 }
                 }
+                Payload::Config { .. } => Stage::Finished { outcome: Applied::Configured, delta: 0 },
+                Payload::Shutdown => Stage::Finished { outcome: Applied::ShutDown, delta: 0 },
                 Payload::Command(proposal) => match self.sessions.known(proposal.id) {
                     Known::New => {
                         self.sessions.admit(proposal.id, proposal.first_incomplete);
@@ -113,7 +115,7 @@ impl<C: Command> RawCurp<C> {
                 self.applied_revision = synced.revision;
                 self.sessions.complete(id, synced.clone());
             }
-            let state_hash = splitmix64(self.hash_sum ^ self.hash_chain);
+            let state_hash = self.state_hash();
             self.out.events.push(Event::Apply { index: entry.index, id, outcome: outcome.clone(), state_hash });
             self.answer(&entry, &outcome);
             self.leave_pool(&entry);
@@ -147,7 +149,7 @@ impl<C: Command> RawCurp<C> {
                     self.reply(client, Reply::SessionEnded { client: session }, 0);
                 }
             }
-            (Payload::Noop, _) => {}
+            (Payload::Noop | Payload::Config { .. } | Payload::Shutdown, _) => {}
         }
     }
 
@@ -187,5 +189,7 @@ fn fingerprint<R>(outcome: &Applied<R>) -> u64 {
         Applied::Refused => u64::MAX - 1,
         Applied::SessionBegun => u64::MAX - 2,
         Applied::SessionEnded => u64::MAX - 3,
+        Applied::Configured => u64::MAX - 4,
+        Applied::ShutDown => u64::MAX - 5,
     }
 }

@@ -25,7 +25,7 @@ use crate::queue::{Queue, TaskId};
 use crate::sessions::Sessions;
 use crate::{
     Address, ClientAddress, Command, Durable, Entry, Event, HardState, Index, Leadership, Membership, Message, Nanos, NodeId, PeerMessage,
-    ProposeId, ReadId, Record, Reply, Term,
+    ProposeId, ReadId, Record, Reply, SnapshotFile, Term,
 };
 use mutants::Mutant;
 use read::PendingRead;
@@ -42,6 +42,34 @@ pub struct Config {
     pub hand_over_after: Nanos,
     /// The most entries in one Append.
     pub append_entries_max: usize,
+    /// The most bytes of commands in one Append, as [`Command::bytes`] counts them; one entry always goes.
+    pub append_bytes_max: usize,
+    /// The most Appends on their way to one follower that it has not answered.
+    pub appends_in_flight_max: usize,
+    /// After so many applied entries since the last one a node makes a snapshot; 0: only when it is asked to.
+    pub snapshot_every: u64,
+    /// So many entries before a snapshot's index stay in the log for slow followers.
+    pub trailing_entries: u64,
+    /// The most bytes in one piece of a snapshot.
+    pub snapshot_chunk_bytes: usize,
+}
+
+impl Default for Config {
+    /// For a cluster on one site.
+    fn default() -> Self {
+        let ms = 1_000_000;
+        Config {
+            election_timeout: (150 * ms, 300 * ms),
+            heartbeat_interval: 40 * ms,
+            hand_over_after: 500 * ms,
+            append_entries_max: 64,
+            append_bytes_max: 1 << 20,
+            appends_in_flight_max: 64,
+            snapshot_every: 10_000,
+            trailing_entries: 1_000,
+            snapshot_chunk_bytes: 64 << 10,
+        }
+    }
 }
 
 /// A message with what it must wait for.
@@ -64,6 +92,30 @@ pub struct ReadState {
     pub index: Option<Index>,
 }
 
+/// What a node is in its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// It follows, or waits for a leader.
+    Follower,
+    /// It asks around whether it could win.
+    PreCandidate,
+    /// It stands for election.
+    Candidate,
+    /// It leads.
+    Leader,
+}
+
+/// Something an application may want to know at once. Volatile, like etcd's `SoftState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateChange {
+    /// The node's own role.
+    Role(RoleKind),
+    /// Who leads, as far as the node knows.
+    Leader(Leadership),
+    /// The configuration in force.
+    Configuration(Membership),
+}
+
 /// What one input led to, in order.
 #[derive(Debug)]
 pub struct Output<C: Command> {
@@ -77,13 +129,29 @@ pub struct Output<C: Command> {
     pub tasks: Vec<TaskId>,
     /// Reads of this node's own clients.
     pub reads: Vec<ReadState>,
+    /// A snapshot whose file is to be written: report its end by [`RawCurp::snapshot_saved`]. Nothing refers to it before.
+    pub save: Option<SnapshotFile>,
+    /// Role, leader or configuration changed.
+    pub changes: Vec<StateChange>,
+    /// The cluster's shutdown is applied, and the hard state that says so is among the records: stop once they are durable.
+    pub shut_down: bool,
     /// What happened, for the trace.
     pub events: Vec<Event<C>>,
 }
 
 impl<C: Command> Default for Output<C> {
     fn default() -> Self {
-        Output { records: Vec::new(), sync: false, messages: Vec::new(), tasks: Vec::new(), reads: Vec::new(), events: Vec::new() }
+        Output {
+            records: Vec::new(),
+            sync: false,
+            messages: Vec::new(),
+            tasks: Vec::new(),
+            reads: Vec::new(),
+            save: None,
+            changes: Vec::new(),
+            shut_down: false,
+            events: Vec::new(),
+        }
     }
 }
 
@@ -213,8 +281,18 @@ impl<C: Command> RawCurp<C> {
         raw.index_unapplied_from(1);
         raw.reset_election_timer(now);
         let HardState { term, vote, commit } = raw.hard_state;
-        let event =
-            Event::Restart { term, vote, commit, last_index: raw.log.last_index(), last_term: raw.log.last_term(), pool: raw.pool.ids() };
+        let event = Event::Restart {
+            term,
+            vote,
+            commit,
+            last_index: raw.log.last_index(),
+            last_term: raw.log.last_term(),
+            pool: raw.pool.ids(),
+            base: durable.base,
+            snapshot: 0,
+            state_hash: raw.state_hash(),
+            membership: raw.membership.clone(),
+        };
         raw.out.events.push(event);
         raw
     }
@@ -255,6 +333,7 @@ impl<C: Command> RawCurp<C> {
             M::HeartbeatReply { round } if current => self.on_heartbeat_reply(from, round),
             M::ReadIndex { read, command } => self.on_read_index(from, read, &command, now),
             M::ReadIndexReply { read, index } => self.out.reads.push(ReadState { read, index }),
+            M::InstallSnapshot { .. } | M::SnapshotReceived { .. } | M::TimeoutNow => {}
             M::HandOver { proposals } => self.on_hand_over(&proposals, now),
             // Answers to what was asked in an earlier term.
             M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } => {}
@@ -345,6 +424,11 @@ impl<C: Command> RawCurp<C> {
     /// The sum part of the state's hash: the changes that the state machine reported for entries up to the applied index.
     pub fn hash_sum(&self) -> u64 {
         self.hash_sum
+    }
+
+    /// Hash of the replicated state at the applied index.
+    pub fn state_hash(&self) -> u64 {
+        splitmix64(self.hash_sum ^ self.hash_chain)
     }
 
     fn quorum(&self) -> usize {

@@ -41,6 +41,10 @@ impl ConflictCheck for Cmd {
 impl Command for Cmd {
     /// What the key holds after the command; `None` if it was never written.
     type Response = Option<u64>;
+
+    fn bytes(&self) -> usize {
+        16
+    }
 }
 
 impl fmt::Display for Cmd {
@@ -102,9 +106,9 @@ impl CommandExecutor<Cmd> for Kv {
     fn after_sync(&mut self, _: Index, revision: u64, command: &Cmd) -> Synced<Option<u64>> {
         let response = self.execute(command);
         if let Some(value) = response.filter(|_| command.writes()) {
-            let hash = |value: u64| splitmix64(command.key().bytes().fold(value, |hash, byte| splitmix64(hash ^ u64::from(byte))));
-            let before = self.map.insert(command.key().to_owned(), value).map_or(0, hash);
-            self.delta = self.delta.wrapping_add(hash(value)).wrapping_sub(before);
+            let key = command.key();
+            let before = self.map.insert(key.to_owned(), value).map_or(0, |before| hash(key, before));
+            self.delta = self.delta.wrapping_add(hash(key, value)).wrapping_sub(before);
         }
         Synced { revision, response }
     }
@@ -112,6 +116,25 @@ impl CommandExecutor<Cmd> for Kv {
     fn take_delta(&mut self) -> u64 {
         std::mem::take(&mut self.delta)
     }
+
+    fn snapshot(&self) -> Vec<u8> {
+        postcard::to_allocvec(&(self.revision, &self.map)).expect("plain data encodes")
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        let (revision, map) = postcard::from_bytes(snapshot).map_err(|e| e.to_string())?;
+        *self = Kv { revision, map, delta: 0 };
+        Ok(())
+    }
+
+    fn state_sum(&self) -> u64 {
+        self.map.iter().fold(0, |sum, (key, value)| sum.wrapping_add(hash(key, *value)))
+    }
+}
+
+/// One pair's part of the state's hash.
+fn hash(key: &str, value: u64) -> u64 {
+    splitmix64(key.bytes().fold(value, |hash, byte| splitmix64(hash ^ u64::from(byte))))
 }
 
 impl RoleChange for Kv {

@@ -114,9 +114,14 @@ impl Cluster {
     /// `voters` fresh nodes, 1, 2, 3, …, whose clocks show the same.
     pub fn new(voters: u32, hand_over_after: Nanos, append_entries_max: usize) -> Self {
         // No range to draw from: whose timer fires first is the script's to say.
-        let config =
-            Config { election_timeout: (150_000_000, 150_000_000), heartbeat_interval: 50_000_000, hand_over_after, append_entries_max };
-        let membership = Membership { version: ConfigVersion::default(), voters: (1..=voters).collect() };
+        let config = Config {
+            election_timeout: (150_000_000, 150_000_000),
+            heartbeat_interval: 50_000_000,
+            hand_over_after,
+            append_entries_max,
+            ..Config::default()
+        };
+        let membership = Membership::initial(1..=voters);
         let mut cluster = Cluster {
             config,
             membership,

@@ -3,7 +3,10 @@
 
 use std::fmt::Display;
 
-use curp::{Applied, Entry, Event, Message, Payload, PeerMessage, Proposal, ProposeId, Record, Reply, Synced};
+use curp::{
+    AdminDone, AdminRefusal, Applied, ConfigChange, Entry, Event, LogBase, Membership, Message, Payload, PeerMessage, Proposal, ProposeId,
+    Record, Reply, Synced,
+};
 
 use crate::common::Cmd;
 
@@ -24,8 +27,30 @@ pub fn entry(entry: &Entry<Cmd>) -> String {
         Payload::Command(p) => proposal(p),
         Payload::SessionBegin { .. } => format!("begin session {}", entry.index),
         Payload::SessionEnd { client } => format!("end session {client}"),
+        Payload::Config { change, membership } => format!("{}, then {}", self::change(change), config(membership)),
+        Payload::Shutdown => "shutdown".to_owned(),
     };
     format!("{}@{} {what}", entry.index, entry.term)
+}
+
+/// Voters, learners in brackets, version.
+pub fn config(membership: &Membership) -> String {
+    let learners = if membership.learners.is_empty() { String::new() } else { format!(" and learners {}", list(&membership.learners)) };
+    format!("voters {}{learners}, version {}@{}", list(&membership.voters), membership.version.index, membership.version.term)
+}
+
+fn change(change: &ConfigChange) -> String {
+    match change {
+        ConfigChange::AddLearner { node, .. } => format!("add learner {node}"),
+        ConfigChange::Promote { node } => format!("promote {node}"),
+        ConfigChange::Remove { node } => format!("remove {node}"),
+        ConfigChange::Update { node, address } => format!("{node} is at {address}"),
+    }
+}
+
+/// Where a log begins, if it does not begin at 1.
+fn from(base: LogBase, snapshot: u64) -> String {
+    if snapshot == 0 { String::new() } else { format!("begins after {}, snapshot {snapshot}, ", base.index) }
 }
 
 pub fn record(record: &Record<Cmd>) -> String {
@@ -37,6 +62,8 @@ pub fn record(record: &Record<Cmd>) -> String {
         Record::Entry(e) => format!("entry {}", entry(e)),
         Record::PoolInsert(p) => format!("pool + {}", proposal(p)),
         Record::PoolRemove(id) => format!("pool - {id}"),
+        Record::Snapshot(meta) => format!("snapshot {}@{}", meta.index, meta.term),
+        Record::Checkpoint(base) => format!("checkpoint after {}@{}", base.index, base.term),
     }
 }
 
@@ -67,6 +94,9 @@ pub fn type_name(body: &PeerMessage<Cmd>) -> &'static str {
         PeerMessage::HeartbeatReply { .. } => "HeartbeatReply",
         PeerMessage::ReadIndex { .. } => "ReadIndex",
         PeerMessage::ReadIndexReply { .. } => "ReadIndexReply",
+        PeerMessage::InstallSnapshot { .. } => "InstallSnapshot",
+        PeerMessage::SnapshotReceived { .. } => "SnapshotReceived",
+        PeerMessage::TimeoutNow => "TimeoutNow",
         PeerMessage::HandOver { .. } => "HandOver",
     }
 }
@@ -90,6 +120,11 @@ fn body(body: &PeerMessage<Cmd>) -> String {
         M::ReadIndex { read, command } => format!("{}: {command}", read_name(read)),
         M::ReadIndexReply { read, index: Some(index) } => format!("{}: {index}", read_name(read)),
         M::ReadIndexReply { read, index: None } => format!("{}: not now", read_name(read)),
+        M::InstallSnapshot { meta, total, offset, data, .. } => {
+            format!("{}@{}, bytes {offset} to {} of {total}", meta.index, meta.term, offset + data.len() as u64)
+        }
+        M::SnapshotReceived { index, next } => format!("{next} bytes of snapshot {index}"),
+        M::TimeoutNow => String::new(),
         M::HandOver { proposals } => list(proposals.iter().map(|p| proposal(p))),
     }
 }
@@ -108,7 +143,15 @@ fn reply(reply: &Reply<Cmd>) -> String {
         Reply::SessionRefused { cluster } => format!("SessionRefused: {cluster:?}"),
         Reply::Read { read, applied, synced: s } => format!("{} at index {applied}: {}", read_name(read), synced(s)),
         Reply::ReadRefused { read, cluster } => format!("{} refused: {cluster:?}", read_name(read)),
-        Reply::Cluster { leadership, membership } => format!("Cluster {leadership:?} of {}", list(&membership.voters)),
+        Reply::Cluster { leadership, membership } => format!("Cluster {leadership:?} of {}", config(membership)),
+        Reply::Admin { result: Ok(done), .. } => match done {
+            AdminDone::Changed(membership) => format!("Changed to {}", config(membership)),
+            AdminDone::LeaderMoved(leadership) => format!("LeaderMoved: {leadership:?}"),
+            AdminDone::ShutDown => "ShutDown".to_owned(),
+            AdminDone::SnapshotTaken { index } => format!("SnapshotTaken at {index}"),
+        },
+        Reply::Admin { result: Err(AdminRefusal::Stale(membership)), .. } => format!("Admin refused: stale, it is {}", config(membership)),
+        Reply::Admin { result: Err(why), .. } => format!("Admin refused: {why:?}"),
     }
 }
 
@@ -128,15 +171,21 @@ fn outcome(outcome: &Applied<Option<u64>>) -> String {
         Applied::Refused => "refused by the session table".to_owned(),
         Applied::SessionBegun => "session begun".to_owned(),
         Applied::SessionEnded => "session ended".to_owned(),
+        Applied::Configured => "configured".to_owned(),
+        Applied::ShutDown => "shut down".to_owned(),
     }
 }
 
 pub fn event(event: &Event<Cmd>) -> String {
     let ids = |pool: &[ProposeId]| list(pool);
     match event {
-        Event::Restart { term, vote, commit, last_index, last_term, pool } => {
+        Event::Restart { term, vote, commit, last_index, last_term, pool, base, snapshot, .. } => {
             let vote = vote.map_or("nobody".to_owned(), |vote| vote.to_string());
-            format!("Restart term {term}, vote {vote}, commit {commit}, log ends at {last_index}@{last_term}, pool: {}", ids(pool))
+            format!(
+                "Restart term {term}, vote {vote}, commit {commit}, log {}ends at {last_index}@{last_term}, pool: {}",
+                from(*base, *snapshot),
+                ids(pool)
+            )
         }
         Event::UpdateTerm { term } => format!("UpdateTerm {term}"),
         Event::StepDown { term } => format!("StepDown from term {term}"),
@@ -169,6 +218,14 @@ pub fn event(event: &Event<Cmd>) -> String {
         Event::PoolDrop { id } => format!("PoolDrop {id}"),
         Event::ReadRequest { round, read, index, .. } => format!("ReadRequest {}: index {index}, waits for round {round}", read_name(read)),
         Event::ReadIndex { round, quorum, .. } => format!("ReadIndex: round {round} was answered by {}", list(quorum)),
+        Event::UseConfig { membership, cause, .. } => format!("UseConfig {} ({cause:?})", config(membership)),
+        Event::TakeSnapshot { index, term, .. } => format!("TakeSnapshot at {index}@{term}"),
+        Event::CompactLog { base } => format!("CompactLog up to {}@{}", base.index, base.term),
+        Event::InstallSnapshot { term, from, index, last_term, .. } => {
+            format!("InstallSnapshot {index}@{last_term} from {from} in term {term}")
+        }
+        Event::TransferLeader { term, to } => format!("TransferLeader of term {term} to {to}"),
+        Event::ShutDown { index } => format!("ShutDown by {index}"),
         Event::ServeRead { read, read_index, applied } => format!("ServeRead {}: index {read_index}, applied {applied}", read_name(read)),
     }
 }

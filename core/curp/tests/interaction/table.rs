@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use curp::quorum::{quorum, recover, super_quorum};
 use curp::{
-    Address, Config, ConfigVersion, Durable, Entry, Event, HardState, Membership, Message, NodeId, Output, Payload, PeerMessage, Proposal,
-    ProposeId, RawCurp,
+    Address, Config, Durable, Entry, Event, HardState, Membership, Message, NodeId, Output, Payload, PeerMessage, Proposal, ProposeId,
+    RawCurp,
 };
 
 use crate::common::Cmd;
@@ -27,11 +27,17 @@ fn command(seq: u64) -> Arc<Proposal<Cmd>> {
 
 /// A voter that starts with this pool, and with a log in which the session has begun.
 fn voter(n: usize, id: NodeId, pool: Vec<Arc<Proposal<Cmd>>>) -> RawCurp<Cmd> {
-    let config = Config { election_timeout: (1, 1), heartbeat_interval: 1, hand_over_after: u64::MAX / 2, append_entries_max: 64 };
-    let membership = Membership { version: ConfigVersion::default(), voters: (1..=n as NodeId).collect() };
+    let config = Config {
+        election_timeout: (1, 1),
+        heartbeat_interval: 1,
+        hand_over_after: u64::MAX / 2,
+        append_entries_max: 64,
+        ..Config::default()
+    };
+    let membership = Membership::initial(1..=n as NodeId);
     let payloads = [Payload::Noop, Payload::SessionBegin { nonce: 0 }];
     let log = payloads.into_iter().zip(1..).map(|(payload, index)| Arc::new(Entry { term: 1, index, payload })).collect();
-    let durable = Durable { hard_state: HardState { term: 1, vote: Some(1), commit: 2 }, log, pool };
+    let durable = Durable { hard_state: HardState { term: 1, vote: Some(1), commit: 2 }, log, pool, ..Durable::default() };
     let mut raw = RawCurp::new(id, config, membership, durable, 0, NOW);
     raw.durable(raw.written());
     raw.pump(&mut crate::common::Kv::default());

@@ -33,6 +33,7 @@ fn config() -> curp::Config {
         heartbeat_interval: 100 * MS,
         hand_over_after: 1_000 * MS,
         append_entries_max: 256,
+        ..Config::default()
     }
 }
 
@@ -109,8 +110,9 @@ async fn run_node(id: u32, members: Members, dir: std::path::PathBuf, stop: impl
     let board = Arc::<Board>::default();
     let calls = PeerCalls::new(id, &members.peers(), inbox.clone(), board.clone()).map_err(|error| format!("a peer's address: {error}"))?;
     let (host, mut fatal) = MachineHost::new(storage, calls);
-    let membership = Membership { version: ConfigVersion::default(), voters: members.ids() };
-    let start = Start { id, config: config(), membership, files: found, entropy: splitmix64(entropy() ^ u64::from(id)) };
+    let membership = Membership::initial(members.ids());
+    let start =
+        Start { id, config: config(), membership, first: found.is_empty(), files: found, entropy: splitmix64(entropy() ^ u64::from(id)) };
     let (node, recovery) = CurpNode::start(Arc::new(host), start).map_err(|damage| format!("{}: {damage}", dir.display()))?;
     eprintln!(
         "node {id} serves clients at {} and peers at {}; {} commands in its pool, {} bytes of unsynced writes cut",

@@ -158,7 +158,7 @@ fn keys(to: Address, message: &Answer) -> Vec<Key> {
             Reply::Recorded { id, .. } => vec![Key::Record(c, *id)],
             Reply::Read { read, .. } | Reply::ReadRefused { read, .. } => vec![Key::Read(*read)],
             Reply::SessionBegun { .. } | Reply::SessionEnded { .. } | Reply::SessionRefused { .. } => vec![Key::Session(c)],
-            Reply::Cluster { .. } => vec![Key::Cluster(c)],
+            Reply::Cluster { .. } | Reply::Admin { .. } => vec![Key::Cluster(c)],
         },
         (Address::Node(n), Message::Peer { body, .. }) => match body {
             PeerMessage::PreVoteReply { .. } => vec![Key::PreVote(n)],

@@ -143,6 +143,7 @@ pub fn client_call(client: ClientAddress, request: &Ask<Request>) -> ClientCall 
         Ask::BeginSession { nonce } => ClientCall::BeginSession(wire::BeginSessionRequest { client, nonce: *nonce }),
         Ask::EndSession { client: session } => ClientCall::EndSession(wire::EndSessionRequest { client, session: *session }),
         Ask::FetchCluster => ClientCall::FetchCluster(wire::FetchRequest { client }),
+        Ask::Admin { .. } => unreachable!("CONTRACT: not carried yet"),
     }
 }
 
@@ -310,7 +311,7 @@ pub fn cluster_response(reply: &Reply<Request>) -> Option<wire::FetchClusterResp
 pub fn cluster_reply(response: &wire::FetchClusterResponse) -> Result<Reply<Request>> {
     let leadership = leadership_in(some(response.leadership, "who leads")?);
     let membership = some(response.membership.as_ref(), "who votes")?;
-    let membership = Membership { version: config_in(membership.version)?, voters: membership.voters.clone() };
+    let membership = Membership { version: config_in(membership.version)?, voters: membership.voters.clone(), ..Membership::default() };
     Ok(Reply::Cluster { leadership, membership })
 }
 
@@ -345,6 +346,9 @@ pub fn peer_call(from: NodeId, term: Term, body: &PeerMessage<Request>) -> Optio
     let nothing = wire::Nothing {};
     let append = |commit: u64, what| PeerCall::AppendEntries(wire::AppendEntriesRequest { from, term, commit, what: Some(what) });
     Some(match body {
+        PeerMessage::InstallSnapshot { .. } | PeerMessage::SnapshotReceived { .. } | PeerMessage::TimeoutNow => {
+            unreachable!("CONTRACT: not carried yet")
+        }
         PeerMessage::PreVote { last_term, last_index } | PeerMessage::Vote { last_term, last_index } => {
             let pre = matches!(body, PeerMessage::PreVote { .. });
             PeerCall::Vote(wire::VoteRequest { from, term, pre, last_term: *last_term, last_index: *last_index })

@@ -63,7 +63,7 @@ impl Services {
             Ask::Record { proposal, .. } => Key::Record(client, proposal.id),
             Ask::Read { read, .. } => Key::Read(*read),
             Ask::BeginSession { .. } | Ask::EndSession { .. } => Key::Session(client),
-            Ask::FetchCluster => Key::Cluster(client),
+            Ask::FetchCluster | Ask::Admin { .. } => Key::Cluster(client),
         };
         match self.ask(key, Address::Client(client), Message::Request(request)).await? {
             Message::Reply(reply) => Ok(reply),

@@ -21,6 +21,10 @@ impl ConflictCheck for Blob {
 
 impl Command for Blob {
     type Response = ();
+
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 pub type Files = BTreeMap<String, Vec<u8>>;

@@ -329,7 +329,13 @@ impl Ghost {
                 node.pool.retain(|p| p.id != *id);
                 self.commands.entry(*id).or_default().dropped |= 1 << slot;
             }
-            NodeEvent::RepeatVote { .. }
+            NodeEvent::UseConfig { .. }
+            | NodeEvent::TakeSnapshot { .. }
+            | NodeEvent::CompactLog { .. }
+            | NodeEvent::InstallSnapshot { .. }
+            | NodeEvent::TransferLeader { .. }
+            | NodeEvent::ShutDown { .. }
+            | NodeEvent::RepeatVote { .. }
             | NodeEvent::Matched { .. }
             | NodeEvent::ReadRequest { .. }
             | NodeEvent::ReadIndex { .. }

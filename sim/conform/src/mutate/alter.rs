@@ -132,6 +132,12 @@ impl Alterations<'_, '_> {
 
     fn node(&mut self, event: &Node) {
         match event {
+            NodeEvent::UseConfig { .. }
+            | NodeEvent::TakeSnapshot { .. }
+            | NodeEvent::CompactLog { .. }
+            | NodeEvent::InstallSnapshot { .. }
+            | NodeEvent::TransferLeader { .. }
+            | NodeEvent::ShutDown { .. } => {}
             NodeEvent::Restart { .. } => self.restart(event),
             NodeEvent::UpdateTerm { term } => {
                 // Nobody stands for election in that term.
@@ -268,7 +274,7 @@ impl Alterations<'_, '_> {
         let (of_term, of_index) = match &entry.payload {
             Payload::Command(_) | Payload::Noop => ("LeaderPropose.term", "LeaderPropose.index"),
             Payload::SessionBegin { .. } => ("SessionBegin.term", "SessionBegin.index"),
-            Payload::SessionEnd { .. } => ("SessionEnd.term", "SessionEnd.index"),
+            Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => ("SessionEnd.term", "SessionEnd.index"),
         };
         self.push(of_term, Event::Node(with_entry(&|e| e.term += 1)), self.node);
         self.push(of_index, Event::Node(with_entry(&|e| e.index += 1)), self.node);
@@ -293,7 +299,7 @@ impl Alterations<'_, '_> {
                 let event = with_entry(&|e| e.payload = Payload::SessionEnd { client: FAR });
                 self.push("SessionEnd.client", Event::Node(event), self.node);
             }
-            Payload::Noop | Payload::SessionBegin { .. } => {}
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::Config { .. } | Payload::Shutdown => {}
         }
     }
 
@@ -453,6 +459,12 @@ fn term_of(event: &mut Node) -> Option<&mut u64> {
         | NodeEvent::Execute { term, .. }
         | NodeEvent::ReadRequest { term, .. }
         | NodeEvent::ReadIndex { term, .. } => Some(term),
+        NodeEvent::UseConfig { .. }
+        | NodeEvent::TakeSnapshot { .. }
+        | NodeEvent::CompactLog { .. }
+        | NodeEvent::InstallSnapshot { .. }
+        | NodeEvent::TransferLeader { .. }
+        | NodeEvent::ShutDown { .. } => None,
         NodeEvent::LeaderPropose { .. } | NodeEvent::Apply { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => None,
     }
 }
@@ -470,7 +482,9 @@ fn set_index(event: &mut Node, change: impl FnOnce(u64) -> u64) {
 /// Another outcome than this: none of them can be another's.
 fn another(outcome: &Applied<Response>) -> Applied<Response> {
     match outcome {
-        Applied::Nothing | Applied::SessionBegun | Applied::SessionEnded | Applied::Refused => Applied::Duplicate,
+        Applied::Nothing | Applied::SessionBegun | Applied::SessionEnded | Applied::Refused | Applied::Configured | Applied::ShutDown => {
+            Applied::Duplicate
+        }
         Applied::Done(_) | Applied::Duplicate => Applied::Refused,
     }
 }

@@ -52,8 +52,16 @@ impl Family {
             ) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Noop => Family::Rounds,
-                Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,
+                Payload::SessionBegin { .. } | Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => Family::Reads,
             }),
+            Event::Node(
+                N::UseConfig { .. }
+                | N::TakeSnapshot { .. }
+                | N::CompactLog { .. }
+                | N::InstallSnapshot { .. }
+                | N::TransferLeader { .. }
+                | N::ShutDown { .. },
+            ) => None,
             Event::Node(N::WitnessRecord { .. } | N::Execute { .. } | N::PoolDrop { .. }) => Some(Family::Rounds),
             Event::Node(
                 N::AcceptEntries { .. } | N::Matched { .. } | N::AdvanceCommit { .. } | N::Apply { .. } | N::OpenFastPath { .. },

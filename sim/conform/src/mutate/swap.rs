@@ -129,6 +129,12 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         // Without a dependence that is certain, or with one that another event of the same kind may stand in for.
         NodeEvent::WitnessRecord { .. } | NodeEvent::Matched { .. } | NodeEvent::StepDown { .. } | NodeEvent::ReadIndex { .. } => {}
+        NodeEvent::UseConfig { .. }
+        | NodeEvent::TakeSnapshot { .. }
+        | NodeEvent::CompactLog { .. }
+        | NodeEvent::InstallSnapshot { .. }
+        | NodeEvent::TransferLeader { .. }
+        | NodeEvent::ShutDown { .. } => {}
         NodeEvent::RepeatVote { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => {}
     }
     out

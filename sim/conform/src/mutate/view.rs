@@ -91,7 +91,7 @@ pub(super) fn taken(event: &Node) -> Option<&Proposal<Request>> {
         Node::WitnessRecord { proposal, accepted: true, .. } => Some(proposal),
         Node::LeaderPropose { entry, .. } => match &entry.payload {
             Payload::Command(proposal) => Some(proposal),
-            Payload::Noop | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => None,
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => None,
         },
         _ => None,
     }
@@ -119,6 +119,7 @@ pub(super) fn name(event: &Event) -> &'static str {
             Node::LeaderPropose { entry, .. } => match entry.payload {
                 Payload::SessionBegin { .. } => "SessionBegin",
                 Payload::SessionEnd { .. } => "SessionEnd",
+                Payload::Config { .. } | Payload::Shutdown => "other",
                 Payload::Command(_) | Payload::Noop => "LeaderPropose",
             },
             Node::WitnessRecord { .. } => "WitnessRecord",
@@ -132,6 +133,12 @@ pub(super) fn name(event: &Event) -> &'static str {
             Node::ReadRequest { .. } => "ReadRequest",
             Node::ReadIndex { .. } => "ReadIndex",
             Node::ServeRead { .. } => "ServeRead",
+            Node::UseConfig { .. }
+            | Node::TakeSnapshot { .. }
+            | Node::CompactLog { .. }
+            | Node::InstallSnapshot { .. }
+            | Node::TransferLeader { .. }
+            | Node::ShutDown { .. } => "other",
         },
     }
 }

@@ -44,6 +44,12 @@ fn node_dropped(view: &View<'_>, at: usize, node: NodeId, event: &Node) -> bool 
         NodeEvent::BecomeLeader { .. } | NodeEvent::LeaderPropose { .. } | NodeEvent::AcceptEntries { .. } => written,
         NodeEvent::AdvanceCommit { .. } | NodeEvent::PoolDrop { .. } => written,
         NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted && written,
+        NodeEvent::UseConfig { .. }
+        | NodeEvent::TakeSnapshot { .. }
+        | NodeEvent::CompactLog { .. }
+        | NodeEvent::InstallSnapshot { .. }
+        | NodeEvent::TransferLeader { .. }
+        | NodeEvent::ShutDown { .. } => false,
         // A vote repeated and a Record repeated repeat what is known.
         NodeEvent::RepeatVote { .. } => false,
         NodeEvent::Restart { .. } => view.life(at, node).next().is_some(),
@@ -137,6 +143,12 @@ fn node_doubled(event: &NodeEvent<Request>) -> bool {
         // A Record, a vote, a serving may be repeated.
         NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted,
         NodeEvent::RepeatVote { .. } | NodeEvent::ServeRead { .. } => false,
+        NodeEvent::UseConfig { .. }
+        | NodeEvent::TakeSnapshot { .. }
+        | NodeEvent::CompactLog { .. }
+        | NodeEvent::InstallSnapshot { .. }
+        | NodeEvent::TransferLeader { .. }
+        | NodeEvent::ShutDown { .. } => false,
         NodeEvent::AcceptEntries { entries, .. } => !entries.is_empty(),
         NodeEvent::Restart { .. } | NodeEvent::UpdateTerm { .. } | NodeEvent::StepDown { .. } | NodeEvent::Campaign { .. } => true,
         NodeEvent::GrantVote { .. } | NodeEvent::BecomeLeader { .. } | NodeEvent::OpenFastPath { .. } => true,

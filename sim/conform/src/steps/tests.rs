@@ -23,7 +23,18 @@ fn one(event: NodeEvent<Request>) -> String {
 #[test]
 fn events_of_elections() {
     let pool = vec![id(1)];
-    let restart = NodeEvent::Restart { term: 3, vote: None, commit: 2, last_index: 4, last_term: 2, pool: pool.clone() };
+    let restart = NodeEvent::Restart {
+        term: 3,
+        vote: None,
+        commit: 2,
+        last_index: 4,
+        last_term: 2,
+        pool: pool.clone(),
+        base: curp::LogBase::default(),
+        snapshot: 0,
+        state_hash: 0,
+        membership: curp::Membership::default(),
+    };
     assert_eq!(one(restart), r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}"#);
     assert_eq!(one(NodeEvent::UpdateTerm { term: 3 }), r#""UpdateTerm", i |-> 1, n |-> 2, t |-> 3"#);
     assert_eq!(one(NodeEvent::StepDown { term: 3 }), r#""StepDown", i |-> 1, n |-> 2, t |-> 3"#);

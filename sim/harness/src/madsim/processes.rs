@@ -127,13 +127,14 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
     let Some(NodeLaunch { birth, timing, grpc, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
     let calls = grpc.map(|(inbox, members)| grpc::serve(id, inbox, &members));
     let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
-    let start = Start { id, config: birth.config, membership: birth.membership, files: birth.files, entropy: birth.entropy };
+    let start =
+        Start { id, config: birth.config, membership: birth.membership, first: birth.first, files: birth.files, entropy: birth.entropy };
     let node = match CurpNode::start(host, start) {
         Ok((node, recovery)) => {
             stage.with(|cluster| cluster.note_recovery(id, recovery));
             node
         }
-        Err(corruption) => return stage.with(|cluster| cluster.refuse(id, corruption.to_string())),
+        Err(reason) => return stage.with(|cluster| cluster.refuse(id, reason.to_string())),
     };
     lock(&slot).running = Some(node.clone());
     let storage = node.clone();

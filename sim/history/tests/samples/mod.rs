@@ -54,8 +54,30 @@ fn events() -> Vec<Event> {
     let synced = |response: &Response| Synced { revision: 41, response: response.clone() };
 
     let mut node: Vec<NodeEvent<Request>> = vec![
-        NodeEvent::Restart { term: 1, vote: None, commit: 0, last_index: 0, last_term: 0, pool: vec![] },
-        NodeEvent::Restart { term: 3, vote: Some(2), commit: 9, last_index: 17, last_term: 3, pool: vec![id(3, 1), id(3, 2)] },
+        NodeEvent::Restart {
+            term: 1,
+            vote: None,
+            commit: 0,
+            last_index: 0,
+            last_term: 0,
+            pool: vec![],
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+        NodeEvent::Restart {
+            term: 3,
+            vote: Some(2),
+            commit: 9,
+            last_index: 17,
+            last_term: 3,
+            pool: vec![id(3, 1), id(3, 2)],
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
         NodeEvent::UpdateTerm { term: 4 },
         NodeEvent::StepDown { term: 4 },
         NodeEvent::Campaign { term: 5 },

@@ -54,6 +54,8 @@ impl Store {
             Payload::Noop => return Applied::Nothing,
             Payload::SessionBegin { .. } => return Applied::SessionBegun,
             Payload::SessionEnd { .. } => return Applied::SessionEnded,
+            Payload::Config { .. } => return Applied::Configured,
+            Payload::Shutdown => return Applied::ShutDown,
         };
         if self.applied.contains(&proposal.id) {
             return Applied::Duplicate;
@@ -417,7 +419,21 @@ impl Cluster {
         let (term, vote, commit, last_index) = (m.term, m.vote, m.commit, m.log.len() as Index);
         let last_term = m.log.last().map_or(0, |e| e.term);
         let pool = self.ids(node);
-        self.node(node, NodeEvent::Restart { term, vote, commit, last_index, last_term, pool });
+        self.node(
+            node,
+            NodeEvent::Restart {
+                term,
+                vote,
+                commit,
+                last_index,
+                last_term,
+                pool,
+                base: curp::LogBase::default(),
+                snapshot: 0,
+                state_hash: 0,
+                membership: curp::Membership::default(),
+            },
+        );
     }
 
     pub fn violations(&self) -> &[Violation] {

@@ -62,7 +62,21 @@ fn a_pool_lost_at_restart() {
     c.fast(1, &put("a", "1"), &[1, 2, 3]);
     let last_index = c.last(2);
     c.world(2, history::WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index, last_term: 1, pool: Vec::new() });
+    c.node(
+        2,
+        NodeEvent::Restart {
+            term: 1,
+            vote: Some(1),
+            commit: 0,
+            last_index,
+            last_term: 1,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     c.broken("recovery", rules::POOL_SURVIVES);
     // It wins without the record: seen at the vote's count and in the log of the leader.
     c.nodes.get_mut(&2).expect("node 2").pool.clear();

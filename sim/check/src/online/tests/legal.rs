@@ -155,7 +155,21 @@ fn a_killed_process_finds_in_the_page_cache_what_was_not_durable() {
     let e = entry(1, 3, &p);
     c.node(1, NodeEvent::LeaderPropose { entry: Arc::clone(&e), fast: false });
     c.world(1, WorldEvent::Crash { power: false, in_flight: 1, lost_bytes: 0 });
-    c.node(1, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index: 3, last_term: 1, pool: Vec::new() });
+    c.node(
+        1,
+        NodeEvent::Restart {
+            term: 1,
+            vote: Some(1),
+            commit: 0,
+            last_index: 3,
+            last_term: 1,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     // The repair's sync.
     c.write(1, &[Record::Entry(Arc::clone(&e))]);
     let m = c.nodes.get_mut(&1).expect("node 1");
@@ -180,7 +194,21 @@ fn a_killed_process_finds_in_the_page_cache_a_cut_that_was_not_durable() {
     c.update_term(1, 2);
     c.node(1, NodeEvent::AcceptEntries { term: 2, from: 2, truncated: true, entries: vec![Arc::clone(&noop)] });
     c.world(1, WorldEvent::Crash { power: false, in_flight: 1, lost_bytes: 0 });
-    c.node(1, NodeEvent::Restart { term: 2, vote: None, commit: 0, last_index: 3, last_term: 2, pool: Vec::new() });
+    c.node(
+        1,
+        NodeEvent::Restart {
+            term: 2,
+            vote: None,
+            commit: 0,
+            last_index: 3,
+            last_term: 2,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     // The repair's sync.
     let hard_state = curp::HardState { term: 2, vote: None, commit: 0 };
     c.write(1, &[Record::HardState(hard_state), Record::Entry(Arc::clone(&noop))]);
@@ -205,7 +233,21 @@ fn a_killed_process_goes_on_from_a_replaced_entry_that_was_not_durable() {
     c.update_term(1, 2);
     c.node(1, NodeEvent::AcceptEntries { term: 2, from: 2, truncated: true, entries: vec![noop] });
     c.world(1, WorldEvent::Crash { power: false, in_flight: 1, lost_bytes: 0 });
-    c.node(1, NodeEvent::Restart { term: 2, vote: None, commit: 0, last_index: 3, last_term: 2, pool: Vec::new() });
+    c.node(
+        1,
+        NodeEvent::Restart {
+            term: 2,
+            vote: None,
+            commit: 0,
+            last_index: 3,
+            last_term: 2,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     let p = c.propose(3, &put("b", "1"));
     c.append(2, Payload::Command(p), false);
     let next = Arc::clone(&c.nodes[&2].log[3]);

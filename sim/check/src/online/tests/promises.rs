@@ -28,7 +28,21 @@ fn a_vote_that_is_not_durable_is_given_twice() {
     c.broken("election-safety", e::ON_DISK);
     let last_index = c.last(3);
     c.world(3, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(3, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index, last_term: 1, pool: Vec::new() });
+    c.node(
+        3,
+        NodeEvent::Restart {
+            term: 1,
+            vote: Some(1),
+            commit: 0,
+            last_index,
+            last_term: 1,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     c.broken("durability", d::PROMISED_TERM);
     c.broken("election-safety", e::REMEMBERED);
     c.nodes.get_mut(&3).expect("node 3").term = 1;
@@ -151,7 +165,21 @@ fn commit_and_term_go_back() {
 fn a_restart_that_does_not_find_the_disk() {
     let mut c = Cluster::ready(3);
     c.world(2, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(2, NodeEvent::Restart { term: 1, vote: Some(1), commit: 0, last_index: 1, last_term: 1, pool: Vec::new() });
+    c.node(
+        2,
+        NodeEvent::Restart {
+            term: 1,
+            vote: Some(1),
+            commit: 0,
+            last_index: 1,
+            last_term: 1,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     c.broken("durability", d::FINDS_DISK);
 }
 
@@ -162,7 +190,21 @@ fn a_start_from_a_damaged_log() {
     // One byte of an early frame; the later frames' marks tell that it was synced.
     c.damage(3, &file, 60);
     c.world(3, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
-    c.node(3, NodeEvent::Restart { term: 1, vote: None, commit: 0, last_index: 2, last_term: 1, pool: Vec::new() });
+    c.node(
+        3,
+        NodeEvent::Restart {
+            term: 1,
+            vote: None,
+            commit: 0,
+            last_index: 2,
+            last_term: 1,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
     c.broken("durability", d::CORRUPT);
 }
 
