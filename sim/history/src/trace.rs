@@ -16,7 +16,7 @@ pub struct TraceHeader {
     pub scenario: String,
     /// Seed.
     pub seed: u64,
-    /// The voters the cluster was made with.
+    /// The voters the cluster was made with. A node that joins later appears by its first event; who votes by then is in the log.
     pub voters: Vec<NodeId>,
 }
 
