@@ -157,7 +157,7 @@ impl Node {
     pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
         let Start { id, config, membership, files, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
-        if files.is_empty() && !first {
+        if files.is_empty() && !first && !mutants::on(Mutant::RepairedNodeVotes) {
             return Err(StartError::DiskLost(id));
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
