@@ -31,8 +31,8 @@ use crate::{
     Address, ClientAddress, Command, Durable, Entry, Event, HardState, Index, Leadership, Membership, Message, Nanos, NodeId, PeerMessage,
     ProposeId, ReadId, Record, Reply, SnapshotFile, Term,
 };
-pub use membership::has_change;
 use membership::Configuration;
+pub use membership::has_change;
 use mutants::Mutant;
 use read::PendingRead;
 use replication::Progress;

@@ -67,9 +67,8 @@ impl<C: Command> RawCurp<C> {
         let progress = match &self.role {
             Role::Leader(leader) => {
                 let voter = |node: NodeId| self.membership().is_voter(node);
-                let status = |node, p: &super::Progress| {
-                    ProgressStatus { node, voter: voter(node), matched: p.matched, next: p.next, told: p.told }
-                };
+                let status =
+                    |node, p: &super::Progress| ProgressStatus { node, voter: voter(node), matched: p.matched, next: p.next, told: p.told };
                 leader.progress.iter().map(|(node, p)| status(*node, p)).collect()
             }
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => Vec::new(),

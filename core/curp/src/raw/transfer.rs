@@ -4,9 +4,7 @@
 //! pools of a quorum like any candidate. What the old leader promises is to append nothing meanwhile, at most for an election timeout.
 
 use super::{RawCurp, Role};
-use crate::{
-    AdminDone, AdminRefusal, ClientAddress, Command, Event, Index, Nanos, NodeId, Payload, PeerMessage, Record, Reply, Term,
-};
+use crate::{AdminDone, AdminRefusal, ClientAddress, Command, Event, Index, Nanos, NodeId, Payload, PeerMessage, Record, Reply, Term};
 
 /// Leadership on its way.
 #[derive(Debug)]
@@ -49,12 +47,7 @@ impl<C: Command> RawCurp<C> {
         leader.shutting_down || self.stop.is_some() || self.transfer.is_some()
     }
 
-    pub(super) fn move_leader(
-        &mut self,
-        waiter: (ClientAddress, u64),
-        to: NodeId,
-        now: Nanos,
-    ) -> Result<Option<AdminDone>, AdminRefusal> {
+    pub(super) fn move_leader(&mut self, waiter: (ClientAddress, u64), to: NodeId, now: Nanos) -> Result<Option<AdminDone>, AdminRefusal> {
         if to == self.id {
             return Ok(Some(AdminDone::LeaderMoved(self.leadership())));
         }
