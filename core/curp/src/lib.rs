@@ -25,5 +25,5 @@ pub use draw::splitmix64;
 pub use event::*;
 pub use message::*;
 pub use queue::TaskId;
-pub use raw::{Config, Outgoing, Output, RawCurp, ReadState, RoleKind, StateChange};
+pub use raw::{Config, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SoftState, StateChange, Status, has_change};
 pub use types::*;

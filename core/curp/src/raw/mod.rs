@@ -6,13 +6,17 @@
 //! message names the sequence number it must wait for. Nothing here waits.
 //!
 //! The files: `election` (pre-vote, votes, recovery), `replication` (append, commit), `propose` (fast and slow rounds, records,
-//! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index).
+//! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index), `membership` (configurations and their
+//! changes), `transfer` (going away in good order: leadership handed over, the cluster shut down), `status` (what an application may know).
 
 mod apply;
 mod election;
+mod membership;
 mod propose;
 mod read;
 mod replication;
+mod status;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +31,14 @@ use crate::{
     Address, ClientAddress, Command, Durable, Entry, Event, HardState, Index, Leadership, Membership, Message, Nanos, NodeId, PeerMessage,
     ProposeId, ReadId, Record, Reply, SnapshotFile, Term,
 };
+use membership::Configuration;
+pub use membership::has_change;
 use mutants::Mutant;
 use read::PendingRead;
 use replication::Progress;
+use status::Seen;
+pub use status::{ProgressStatus, SoftState, Status};
+use transfer::{Stop, Transfer};
 
 /// Times and limits, the same on every node.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +180,7 @@ enum Role<C: Command> {
 /// A leader's own state.
 #[derive(Debug)]
 struct Leader {
-    /// By voter, itself apart.
+    /// By member, itself apart. One whose removal is not applied yet is still among them.
     progress: Vec<(NodeId, Progress)>,
     /// Last of the no-op and the recovered commands: the fast path opens when it is applied.
     opens_at: Index,
@@ -183,6 +192,8 @@ struct Leader {
     reads: Vec<PendingRead>,
     /// When to look whether a quorum was heard of.
     quorum_check_due: Nanos,
+    /// It has appended a shutdown, and takes no more proposals in this term.
+    shutting_down: bool,
 }
 
 /// An early execution under way, in this term.
@@ -201,7 +212,7 @@ const FOUND: u64 = 1;
 pub struct RawCurp<C: Command> {
     id: NodeId,
     config: Config,
-    membership: Membership,
+    configuration: Configuration,
     /// Seeds this life's election timeouts.
     entropy: u64,
     draws: u64,
@@ -222,6 +233,16 @@ pub struct RawCurp<C: Command> {
     /// The term in which this node stopped leading, until the state machine has been told.
     deposed: Option<Term>,
     hand_over_due: Nanos,
+    /// Leadership on its way to another voter, or one's own wait for it to arrive.
+    transfer: Option<Transfer>,
+    /// Commit index found at start: a shutdown up to there was another life's.
+    found_commit: Index,
+    /// The shutdown of the cluster, once it is applied.
+    stop: Option<Stop>,
+    /// The clock's latest reading, for what comes without one.
+    clock: Nanos,
+    /// Role, leader and configuration as last reported.
+    seen: Seen,
 
     sessions: Sessions<C::Response>,
     queue: Queue<C>,
@@ -246,11 +267,13 @@ impl<C: Command> RawCurp<C> {
     ///
     /// The state machine starts empty: entries are applied from the first one on as the commit index allows.
     pub fn new(id: NodeId, config: Config, membership: Membership, durable: Durable<C>, entropy: u64, now: Nanos) -> Self {
+        let configuration = Configuration::recovered(membership, &durable);
         let log = Log::recovered(durable.log, FOUND);
         let hard_state = HardState { commit: durable.hard_state.commit.min(log.last_index()), ..durable.hard_state };
         let mut raw = RawCurp {
             id,
-            membership,
+            seen: Seen::at_start(hard_state.term, configuration.in_force().clone()),
+            configuration,
             entropy,
             draws: 0,
             hard_state,
@@ -264,6 +287,10 @@ impl<C: Command> RawCurp<C> {
             leader_heard: None,
             deposed: None,
             hand_over_due: now + config.hand_over_after,
+            transfer: None,
+            found_commit: hard_state.commit,
+            stop: None,
+            clock: now,
             sessions: Sessions::default(),
             queue: Queue::default(),
             applied: 0,
@@ -291,7 +318,7 @@ impl<C: Command> RawCurp<C> {
             base: durable.base,
             snapshot: 0,
             state_hash: raw.state_hash(),
-            membership: raw.membership.clone(),
+            membership: raw.membership().clone(),
         };
         raw.out.events.push(event);
         raw
@@ -299,6 +326,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Time passed. Due at [`next_due`](Self::next_due); more often does no harm.
     pub fn tick(&mut self, now: Nanos) {
+        self.clock = now;
         match &self.role {
             Role::Leader(_) => self.tick_leader(now),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) if now >= self.election_due => self.pre_campaign(now),
@@ -307,11 +335,13 @@ impl<C: Command> RawCurp<C> {
         if now >= self.hand_over_due {
             self.hand_over(now);
         }
+        self.tick_transfer(now);
     }
 
     /// A message from another node, sent in its term `term`.
     pub fn step(&mut self, from: NodeId, term: Term, message: PeerMessage<C>, now: Nanos) {
         use PeerMessage as M;
+        self.clock = now;
         // Pre-votes speak of a term that nobody is in yet.
         let binding = !matches!(message, M::PreVote { .. } | M::PreVoteReply { granted: true, .. });
         if binding && term > self.hard_state.term {
@@ -333,7 +363,8 @@ impl<C: Command> RawCurp<C> {
             M::HeartbeatReply { round } if current => self.on_heartbeat_reply(from, round),
             M::ReadIndex { read, command } => self.on_read_index(from, read, &command, now),
             M::ReadIndexReply { read, index } => self.out.reads.push(ReadState { read, index }),
-            M::InstallSnapshot { .. } | M::SnapshotReceived { .. } | M::TimeoutNow => {}
+            M::InstallSnapshot { .. } | M::SnapshotReceived { .. } => {}
+            M::TimeoutNow => self.on_timeout_now(from, term, now),
             M::HandOver { proposals } => self.on_hand_over(&proposals, now),
             // Answers to what was asked in an earlier term.
             M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } => {}
@@ -349,6 +380,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Takes what has accumulated since the last call, leaving `spare` (emptied) to be filled next.
     pub fn take_output(&mut self, spare: Output<C>) -> Output<C> {
+        self.note_changes();
         std::mem::replace(&mut self.out, spare)
     }
 
@@ -358,7 +390,8 @@ impl<C: Command> RawCurp<C> {
             Role::Leader(leader) => leader.heartbeat_due.min(leader.quorum_check_due),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.election_due,
         };
-        role.min(self.hand_over_due)
+        let departure = self.transfer.as_ref().map(|t| t.due).into_iter().chain(self.stop.as_ref().and_then(Stop::due)).min();
+        role.min(self.hand_over_due).min(departure.unwrap_or(Nanos::MAX))
     }
 
     /// Term of the entry at an index: 0 before the first, `None` beyond the last.
@@ -413,7 +446,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Configuration in force.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.configuration.in_force()
     }
 
     /// Whether the queue between commit and apply is empty.
@@ -432,11 +465,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     fn quorum(&self) -> usize {
-        crate::quorum::quorum(self.membership.voters.len())
-    }
-
-    fn peers(&self) -> impl Iterator<Item = NodeId> + use<'_, C> {
-        self.membership.voters.iter().copied().filter(|&voter| voter != self.id)
+        crate::quorum::quorum(self.membership().voters.len())
     }
 
     /// Adds a record that must be synced; its sequence number.

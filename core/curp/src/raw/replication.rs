@@ -10,15 +10,15 @@ use mutants::Mutant;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     /// The follower's log equals the leader's up to here, durably.
-    matched: Index,
+    pub(super) matched: Index,
     /// Next entry to send.
-    next: Index,
+    pub(super) next: Index,
     /// While probing, one Append is under way and the next waits for an answer; afterwards they are pipelined.
     probing: bool,
     /// Probing, and waiting for that answer.
     paused: bool,
     /// Commit index that the follower was told since it had the entries.
-    told: Index,
+    pub(super) told: Index,
     /// The last heartbeat round answered.
     pub(super) round: u64,
     /// Heard of since the last look.
@@ -33,11 +33,12 @@ impl Progress {
 
 impl<C: Command> RawCurp<C> {
     pub(super) fn tick_leader(&mut self, now: Nanos) {
-        let quorum = self.quorum();
+        let (id, quorum, voters) = (self.id, self.quorum(), &self.configuration.in_force().voters);
         let Role::Leader(leader) = &mut self.role else { return };
         if now >= leader.quorum_check_due {
             leader.quorum_check_due = now + self.config.election_timeout.1;
-            let heard = 1 + leader.progress.iter().filter(|(_, p)| p.heard).count();
+            let peers = leader.progress.iter().filter(|(_, p)| p.heard).map(|(peer, _)| *peer);
+            let heard = peers.chain([id]).filter(|node| voters.contains(node)).count();
             leader.progress.iter_mut().for_each(|(_, p)| p.heard = false);
             if heard < quorum {
                 tracing::info!(term = self.hard_state.term, heard, "steps down: heard of no quorum");
@@ -65,13 +66,13 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn replicate_to_all(&mut self) {
-        for peer in self.peers().collect::<Vec<_>>() {
+        for peer in self.replicated_to() {
             self.replicate(peer, false);
         }
     }
 
     /// Sends a follower what it lacks, as far as it may be sent now. `even_nothing` asks where it stands.
-    fn replicate(&mut self, to: NodeId, even_nothing: bool) {
+    pub(super) fn replicate(&mut self, to: NodeId, even_nothing: bool) {
         let (commit, limit) = (self.hard_state.commit, self.config.append_entries_max);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some((_, progress)) = leader.progress.iter_mut().find(|(peer, _)| *peer == to) else { return };
@@ -133,12 +134,13 @@ impl<C: Command> RawCurp<C> {
             self.truncate_from(first);
         }
         self.out.events.push(Event::AcceptEntries { term, from, truncated, entries: entries.clone() });
-        for entry in entries {
+        for entry in &entries {
             if let Some(id) = entry.id().filter(|_| mutants::on(Mutant::PoolDropAtAppend)) {
                 self.drop_from_pool(id);
             }
-            self.append(entry);
+            self.append(entry.clone());
         }
+        self.use_cut_or_appended(truncated, &entries);
     }
 
     fn truncate_from(&mut self, index: Index) {
@@ -159,7 +161,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// A message that only the leader of `term` sends has come; false if that is over.
-    fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
+    pub(super) fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
         if term < self.hard_state.term {
             return false;
         }
@@ -167,6 +169,7 @@ impl<C: Command> RawCurp<C> {
         self.leader = Some(from);
         self.leader_heard = Some(now);
         self.role = Role::Follower;
+        self.end_transfer();
         self.reset_election_timer(now);
         true
     }
@@ -184,6 +187,7 @@ impl<C: Command> RawCurp<C> {
         self.maybe_commit();
         self.tell_commit();
         self.replicate(from, false);
+        self.push_transfer();
     }
 
     pub(super) fn on_append_rejected(&mut self, from: NodeId, prev_index: Index, hint_index: Index, hint_term: Term) {
@@ -231,7 +235,9 @@ impl<C: Command> RawCurp<C> {
         let quorum = self.quorum();
         let Role::Leader(leader) = &self.role else { return };
         let own = if mutants::on(Mutant::AckBeforeFsync) { self.log.last_index() } else { self.log.durable_index(self.durable) };
-        let mut matched: Vec<Index> = leader.progress.iter().map(|(_, p)| p.matched).chain([own]).collect();
+        let peers = leader.progress.iter().map(|(peer, p)| (*peer, p.matched));
+        let voters = peers.chain([(self.id, own)]).filter(|(node, _)| self.membership().is_voter(*node));
+        let mut matched: Vec<Index> = voters.map(|(_, matched)| matched).collect();
         matched.sort_unstable_by(|a, b| b.cmp(a));
         let held = matched[quorum - 1];
         let of_this_term = self.log.term(held) == Some(self.hard_state.term) || mutants::on(Mutant::CommitOldTerm);
