@@ -69,7 +69,7 @@ fn mistakes_get_a_sentence_with_the_line() {
         ("n = 2,", "n = 0,", "n = 2,", "n is 0; the first occurrence"),
         ("probe = \"fast_round_completed\"", "probe = \"fast\"", "n = 2,", "there is no probe `fast`; there are append_rejected"),
         ("node = \"leader\", power", "node = \"boss\", power", "kind.crash", "`boss` is not one of n1, n2, …, leader"),
-        ("node = \"leader\", power", "node = \"n4\", power", "kind.crash", "n4 is not one of the 3 nodes"),
+        ("node = \"leader\", power", "node = \"n7\", power", "kind.crash", "n7 is not one of the 3 nodes"),
         ("node = \"leader\", direction", "node = \"anchor\", direction", "when.at_us", "`anchor` is the node of the fault's anchor"),
         ("node = 4, promote", "node = 3, promote", "kind.add_member", "n3 cannot join 3 voters: an id that was never used is from 4 to 16"),
         ("when.at_us = 1500000", "when.at_us = 9500000", "when.at_us", "the plan heals at 5000000; it must begin earlier"),
