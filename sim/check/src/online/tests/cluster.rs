@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use curp::{
     Applied, ConfigCause, ConfigChange, ConfigVersion, Event as NodeEvent, HardState, Index, LogBase, Membership, NodeId, Payload,
-    ProposeId, Record, SnapshotMeta, Synced, Term,
+    ProposeId, Record, SnapshotFile, SnapshotMeta, Synced, Term,
 };
 use history::{ClientEvent, Event, Promise, Stamped, TraceHeader, WorldEvent};
 use kv::{KeyValue, PutRequest, Request, Response};
@@ -189,14 +189,28 @@ impl Cluster {
 
     fn perform(&mut self, node: NodeId, ops: Vec<FileOp>) {
         for op in ops {
-            if let FileOp::Create { file } = &op {
-                self.world(node, WorldEvent::Disk { file: file.clone(), offset: 0, data: Vec::new().into() });
-            }
-            if let FileOp::Append { file, data } = op {
-                let bytes = self.model(node).files.entry(file.clone()).or_default();
-                let offset = bytes.len() as u64;
-                bytes.extend_from_slice(&data);
-                self.world(node, WorldEvent::Disk { file, offset, data: data.into() });
+            match op {
+                FileOp::Create { file } => {
+                    self.model(node).files.insert(file.clone(), Vec::new());
+                    self.world(node, WorldEvent::Disk { file, offset: 0, data: Vec::new().into() });
+                }
+                FileOp::Append { file, data } => {
+                    let bytes = self.model(node).files.entry(file.clone()).or_default();
+                    let offset = bytes.len() as u64;
+                    bytes.extend_from_slice(&data);
+                    self.world(node, WorldEvent::Disk { file, offset, data: data.into() });
+                }
+                FileOp::Rename { from, to } => {
+                    let bytes = self.model(node).files.remove(&from).expect("a file");
+                    self.model(node).files.insert(to.clone(), bytes.clone());
+                    self.world(node, WorldEvent::Disk { file: to, offset: 0, data: bytes.into() });
+                    self.world(node, WorldEvent::DiskRemove { file: from });
+                }
+                FileOp::Remove { file } => {
+                    self.model(node).files.remove(&file);
+                    self.world(node, WorldEvent::DiskRemove { file });
+                }
+                _ => {}
             }
         }
     }
@@ -352,12 +366,23 @@ impl Cluster {
         (m.snapshot, m.saved) = (Some(meta), saved);
     }
 
+    /// One frame at the beginning of a new segment; then the older files go.
     fn checkpoint(&mut self, node: NodeId, records: &[Record<Request>]) {
-        self.write(node, records);
+        let mut next = Some(self.model(node).wal.checkpoint(records));
+        while let Some(appended) = next {
+            self.perform(node, appended.ops);
+            let wal = &mut self.model(node).wal;
+            wal.synced(appended.end);
+            next = wal.obsolete::<Request>();
+        }
     }
 
     /// A snapshot's file.
-    pub fn file(&mut self, _node: NodeId, _meta: &SnapshotMeta) {}
+    pub fn file(&mut self, node: NodeId, meta: &SnapshotMeta) {
+        let data = Arc::new(b"what the state machine and the sessions hold".to_vec());
+        let ops = self.model(node).wal.save_snapshot(&SnapshotFile { meta: meta.clone(), data });
+        self.perform(node, ops);
+    }
 
     /// What a start needs is said again, and the log begins after `index`.
     pub fn compact(&mut self, node: NodeId, index: Index) {

@@ -255,3 +255,29 @@ fn a_node_stops_before_it_has_applied_the_shutdown() {
     c.node(2, NodeEvent::ShutDown { index });
     c.broken("state-agreement", s::STOPS);
 }
+
+#[test]
+fn a_record_refers_to_a_snapshot_before_its_file_is_there() {
+    let mut c = Cluster::ready(3);
+    let meta = SnapshotMeta { index: 2, term: 1, membership: c.config(1) };
+    c.write(1, &[Record::Snapshot(meta.clone())]);
+    let v = c.broken("durability", d::FILE_FIRST);
+    assert!(v.message.contains("the snapshot that the log refers to is missing"), "{}", v.message);
+}
+
+#[test]
+fn the_file_of_the_snapshot_that_a_start_needs_is_removed_or_damaged() {
+    let mut c = compacted();
+    let file = storage::snapshot_name(c.nodes[&1].done);
+    c.world(1, WorldEvent::DiskRemove { file: file.clone() });
+    c.broken("durability", d::FILE_FIRST);
+    // From outside it is nobody's fault, and the node cannot be elected.
+    let mut c = compacted();
+    c.damage(1, &file, 50);
+    c.fast(5, &put("c", "5"), &[1, 2, 3]);
+    c.elect(2, 2, &[3]);
+    c.legal();
+    // It does not start.
+    c.reboot(1);
+    c.broken("durability", d::CORRUPT);
+}
