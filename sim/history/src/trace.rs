@@ -185,8 +185,8 @@ pub enum WorldEvent {
         /// File name.
         file: String,
     },
-    /// The node's disk was replaced by an empty one: all its files are gone, durable or not, without a [`WorldEvent::DiskRemove`] for
-    /// each. It happens to a node that is down, and what the node promised is lost with it.
+    /// The node's disk was replaced by an empty one: all its files are gone, durable or not, and with them what the node promised. It
+    /// happens to a node that is down. A [`WorldEvent::DiskRemove`] for each file may follow, and says nothing more.
     DiskLost,
     /// A message that is a promise left the node (after the writes it waits for, or so it must be).
     Send {
