@@ -168,8 +168,9 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| node.life.is_none()).map(|(id, _)| *id).collect()
     }
 
-    pub fn voters(&self) -> u32 {
-        self.membership.voters.len() as u32
+    /// The greatest id that a node has.
+    pub fn newest(&self) -> NodeId {
+        self.nodes.keys().copied().max().unwrap_or(0)
     }
 
     /// Executions under way.
