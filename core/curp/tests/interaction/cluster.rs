@@ -22,6 +22,7 @@ macro_rules! say {
 }
 
 mod inspect;
+mod member;
 
 /// Every clock's reading at the start: not 0, so that "never" and "at the start" differ.
 const START: Nanos = 1_000_000_000;
@@ -46,6 +47,8 @@ struct Life {
     tasks: Vec<TaskId>,
     /// Reads that came here, and their index once it is known.
     reads: BTreeMap<ReadId, (Cmd, Option<Index>)>,
+    /// It stops when its records up to this number are durable.
+    stops_at: Option<u64>,
 }
 
 struct Node {
@@ -106,6 +109,10 @@ pub struct Cluster {
     /// Answers to reads.
     pub read: Vec<(ReadId, Option<u64>)>,
     hashes: BTreeMap<Index, u64>,
+    /// Every configuration that a node has used, by version.
+    configs: BTreeMap<ConfigVersion, Membership>,
+    /// Whether state changes are shown.
+    pub changes: bool,
     /// The transcript.
     pub out: String,
 }
@@ -124,7 +131,7 @@ impl Cluster {
         let membership = Membership::initial(1..=voters);
         let mut cluster = Cluster {
             config,
-            membership,
+            membership: membership.clone(),
             nodes: BTreeMap::new(),
             flights: Vec::new(),
             isolated: BTreeSet::new(),
@@ -132,8 +139,11 @@ impl Cluster {
             reads: BTreeMap::new(),
             read: Vec::new(),
             hashes: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            changes: false,
             out: String::new(),
         };
+        cluster.configs.insert(membership.version, membership);
         for id in 1..=voters {
             cluster.nodes.insert(id, Node { now: START, lives: 0, disk: Disk::default(), life: None });
             cluster.start(id).and_then(|()| cluster.persist(id, None)).expect("a fresh node starts");
@@ -158,8 +168,9 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| node.life.is_none()).map(|(id, _)| *id).collect()
     }
 
-    pub fn voters(&self) -> u32 {
-        self.membership.voters.len() as u32
+    /// The greatest id that a node has.
+    pub fn newest(&self) -> NodeId {
+        self.nodes.keys().copied().max().unwrap_or(0)
     }
 
     /// Executions under way.
@@ -196,6 +207,9 @@ impl Cluster {
                 let first = *self.hashes.entry(*index).or_insert(*state_hash);
                 assert_eq!(first, *state_hash, "node {id} has another state after entry {index} than the first to apply it");
             }
+            if let Event::UseConfig { membership, .. } = event {
+                self.configs.insert(membership.version, membership.clone());
+            }
             say!(self, "{id} {}", show::event(event));
         }
         let first = written + 1 - output.records.len() as u64;
@@ -210,6 +224,12 @@ impl Cluster {
                 say!(self, "{id} -> {} {}; waits for #{}", to(outgoing.to), show::message(&outgoing.message), outgoing.after);
                 self.life(id)?.waiting.push(outgoing);
             }
+        }
+        for change in output.changes.iter().filter(|_| self.changes) {
+            say!(self, "{id} reports: {}", show::change(change));
+        }
+        if output.shut_down {
+            self.life(id)?.stops_at = Some(written);
         }
         for task in output.tasks {
             say!(self, "{id} may run task {task}");
@@ -309,7 +329,8 @@ impl Cluster {
         for outgoing in ready {
             self.send(id, outgoing, "now ");
         }
-        self.take_output(id)
+        self.take_output(id)?;
+        self.stop_if_told(id)
     }
 
     /// Executions of a node end: one, or all there are.
@@ -400,7 +421,7 @@ impl Cluster {
                     busy = true;
                     self.persist(id, None)?;
                 }
-                if !self.life(id)?.tasks.is_empty() {
+                if self.node(id)?.life.as_ref().is_some_and(|life| !life.tasks.is_empty()) {
                     busy = true;
                     self.exec(id, None)?;
                 }
@@ -446,7 +467,8 @@ impl Cluster {
         node.lives += 1;
         node.disk.found = node.disk.records.len();
         let raw = RawCurp::new(id, config, membership, node.disk.folded(), node.lives, node.now);
-        let life = Life { raw, kv: Kv::default(), durable: 0, waiting: Vec::new(), tasks: Vec::new(), reads: BTreeMap::new() };
+        let life =
+            Life { raw, kv: Kv::default(), durable: 0, waiting: Vec::new(), tasks: Vec::new(), reads: BTreeMap::new(), stops_at: None };
         node.life = Some(life);
         self.take_output(id)
     }

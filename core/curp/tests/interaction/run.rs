@@ -3,7 +3,7 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster voters=3 [hand-over=1000ms] [append-max=64]` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms |
+//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] [changes=true]` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms; `changes` shows state changes |
 //! | `wait 150ms [nodes=1,2]` | clocks go on, nobody looks at them |
 //! | `tick 1 [150ms]` | node 1's clock goes on, and it looks at its timers |
 //! | `elect 1 [with=1,2]` | 150 ms of silence, node 1's timer, and everything that follows among these nodes; it must win |
@@ -22,7 +22,10 @@
 //! | `round 1 2.1 put x 1` | a client's whole round: Propose to node 1, Record to every other node that is up, in node 1's term |
 //! | `read 2 get x [from=9]` | a linearizable read at node 2 |
 //! | `client 2.1` | what the command's client has been told so far, and whether its fast round is complete |
-//! | `status`, `log 1`, `pool 1` | what the nodes know |
+//! | `new 4` | node 4, which never ran before, starts |
+//! | `change 1 add 4 [at=ADDRESS] [base=7@2]` | node 1 is asked to add learner 4 to its own configuration, or to another one; also `promote 4`, `remove 2`, `update 2 at=ADDRESS` |
+//! | `move-leader 1 2`, `shutdown 1` | node 1 is asked to hand its leadership to node 2, to stop the cluster |
+//! | `status [1]`, `log 1`, `pool 1` | what the nodes know |
 //!
 //! `quiet COMMAND` does the same and says nothing.
 
@@ -60,14 +63,17 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
         let voters = line.option("voters")?.ok_or("voters=N is missing")?;
         let hand_over = line.option("hand-over")?.unwrap_or(Duration(1_000_000_000));
         let append_max = line.option("append-max")?.unwrap_or(64);
+        let changes = line.option("changes")?.unwrap_or(false);
         line.done()?;
-        *cluster = Some(Cluster::new(voters, hand_over.0, append_max));
+        let new = cluster.insert(Cluster::new(voters, hand_over.0, append_max));
+        new.changes = changes;
         return Ok(());
     }
     let cluster = cluster.as_mut().ok_or("a script begins with `cluster voters=N`")?;
     match name {
         "deliver" | "drop" | "hold" | "copy" | "release" => network(cluster, name, line),
         "session" | "end-session" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "new" | "change" | "move-leader" | "shutdown" => crate::admin::run(cluster, name, line),
         _ => node(cluster, name, line),
     }
 }
@@ -121,7 +127,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
 fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<ClientAddress>, line: &mut Line<'_>) -> Result<(), String> {
     let id = propose_id(line)?;
     let (first, term) = (line.option("first")?.unwrap_or(1), line.option::<Term>("term")?);
-    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?.unwrap_or_default();
+    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?;
     let command: Cmd = line.rest()?;
     line.done()?;
     let from = from.unwrap_or(id.client as ClientAddress);
@@ -135,6 +141,7 @@ fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<Client
         let proposal = proposal.clone();
         cluster.input(node, |raw, _, now| raw.request(from, Request::Propose { proposal }, now))?;
     }
+    let config = config.unwrap_or(cluster.raw(node)?.membership().version);
     let others = cluster.up().into_iter().filter(|&other| other != node);
     let witnesses: Vec<NodeId> = match name {
         "propose" => vec![],
@@ -154,14 +161,18 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
         let time = if name == "wait" { line.value::<Duration>("duration")?.0 } else { 0 };
         let option = if name == "wait" { "nodes" } else { "with" };
         let nodes = line.nodes(option)?.unwrap_or_else(|| cluster.up());
+        let one = line.maybe_word().filter(|_| name == "status").map(|node| node.parse().map_err(|_| "a node is a number"));
         line.done()?;
         return match name {
             "wait" => nodes.into_iter().try_for_each(|node| cluster.pass(node, time)),
             "settle" => cluster.settle(&nodes, None),
-            _ => {
-                cluster.status();
-                Ok(())
-            }
+            _ => match one {
+                Some(node) => cluster.status_of(node?),
+                None => {
+                    cluster.status();
+                    Ok(())
+                }
+            },
         };
     }
     let names = ["tick", "elect", "campaign", "persist", "exec", "crash", "restart", "isolate", "rejoin", "log", "pool"];
@@ -228,7 +239,7 @@ fn propose_id(line: &mut Line<'_>) -> Result<ProposeId, String> {
     line.word("propose id")?.parse()
 }
 
-fn config_version(s: &str) -> Result<ConfigVersion, String> {
+pub fn config_version(s: &str) -> Result<ConfigVersion, String> {
     let parsed = s.split_once('@').and_then(|(index, term)| Some(ConfigVersion { term: term.parse().ok()?, index: index.parse().ok()? }));
     parsed.ok_or_else(|| format!("`{s}` is not a configuration; one looks like 2@1"))
 }
