@@ -33,6 +33,9 @@ impl<C: Command> RawCurp<C> {
         loop {
             self.apply_finished(executor);
             self.maybe_open(executor);
+            if self.snapshot_barrier(executor) {
+                return;
+            }
             let task = self.next_task + 1;
             let Some(item) = self.queue.startable() else { return };
             let entry = item.entry.clone();

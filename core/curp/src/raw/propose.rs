@@ -25,6 +25,7 @@ impl<C: Command> RawCurp<C> {
                 let reply = Reply::Cluster { leadership: self.leadership(), membership: self.membership.clone() };
                 self.reply(from, reply, 0);
             }
+            Request::Admin { nonce, wish: crate::Admin::TakeSnapshot } => self.on_take_snapshot(from, nonce),
             Request::Admin { nonce, .. } => self.reply(from, Reply::Admin { nonce, result: Err(crate::AdminRefusal::NotReady) }, 0),
         }
     }
