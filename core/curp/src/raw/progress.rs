@@ -154,7 +154,10 @@ impl Progress {
                 }
             }
             Pace::Probe { .. } => self.pace = Pace::Replicate { in_flight: VecDeque::new() },
-            Pace::Snapshot(_) if self.matched >= base => self.pace = Pace::Replicate { in_flight: VecDeque::new() },
+            // Even if the log has gone on since, and another snapshot must follow this one.
+            Pace::Snapshot(sending) if self.matched >= base.min(sending.file.meta.index) => {
+                self.pace = Pace::Replicate { in_flight: VecDeque::new() };
+            }
             Pace::Snapshot(_) => {}
         }
         news
@@ -294,6 +297,14 @@ mod tests {
         assert!(progress.appended(9, 8));
         assert!(matches!(progress.pace, Pace::Replicate { .. }));
         assert_eq!(progress.next, 10);
+    }
+
+    #[test]
+    fn a_snapshot_that_has_arrived_is_over_though_the_log_has_gone_on() {
+        let mut progress = replicating(4);
+        progress.send_snapshot(snapshot(9, 10));
+        assert!(progress.appended(9, 20));
+        assert_eq!(progress.allowance(1, false), Allowance::Entries, "and what is to be sent shows that it needs another");
     }
 
     #[test]
