@@ -65,6 +65,14 @@ scripts! {
     late_heartbeats = "20-late-heartbeats";
     late_appends = "21-late-appends";
     execution = "22-execution";
+    snapshots = "30-snapshots";
+    slow_follower = "31-slow-follower";
+    lost_pieces = "32-lost-pieces";
+    late_snapshots = "33-late-snapshots";
+    install = "34-install";
+    restart_from_snapshot = "35-restart-from-snapshot";
+    flow_control = "36-flow-control";
+    single_voter = "37-single-voter";
 }
 
 #[test]
