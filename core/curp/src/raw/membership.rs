@@ -190,6 +190,19 @@ impl<C: Command> RawCurp<C> {
         self.membership().is_voter(self.id)
     }
 
+    /// Whether this node may stand for election: it votes, or did before a change that is not committed yet as far as it knows. The
+    /// change may be in its log alone; then nobody else can win its vote, nor without it (Raft dissertation §4.2.2).
+    pub(super) fn may_campaign(&self) -> bool {
+        let pending = self.configuration.index > self.hard_state.commit;
+        self.is_voter() || pending && self.config_before(self.configuration.index).is_voter(self.id)
+    }
+
+    /// The configuration before the entry at `index`, which is beyond the applied one.
+    fn config_before(&self, index: Index) -> &Membership {
+        let between = self.log.after(self.applied, (index - 1).saturating_sub(self.applied) as usize);
+        between.iter().rev().find_map(|e| e.membership()).unwrap_or(&self.configuration.applied)
+    }
+
     pub(super) fn other_voters(&self) -> Vec<NodeId> {
         self.membership().voters.iter().copied().filter(|voter| *voter != self.id).collect()
     }
