@@ -28,6 +28,6 @@ pub use draw::splitmix64;
 pub use event::*;
 pub use message::*;
 pub use queue::TaskId;
-pub use raw::{Config, Outgoing, Output, RawCurp, ReadState, RoleKind, SnapshotError, StateChange};
+pub use raw::{Config, FOUND, Outgoing, Output, RawCurp, ReadState, RoleKind, SnapshotError, StateChange};
 pub use storage::{Found, Storage, StorageError, Stored, entry_bytes};
 pub use types::*;
