@@ -143,6 +143,8 @@ impl Converter<'_> {
                 let change = self.disks.entry(node).or_default().remove(file);
                 self.persist(i, node, change);
             }
+            // The node is gone for good: what comes back has another id.
+            WorldEvent::DiskLost => _ = self.disks.remove(&node()?),
             WorldEvent::Crash { .. } => {
                 let n = self.tables.node(node()?);
                 self.push(i, "Crash", vec![("n", n)]);
