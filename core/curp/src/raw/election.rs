@@ -10,7 +10,7 @@ use mutants::Mutant;
 impl<C: Command> RawCurp<C> {
     /// Asks around whether an election could be won, without disturbing a cluster that has a leader.
     pub(super) fn pre_campaign(&mut self, now: Nanos) {
-        if !self.is_voter() {
+        if !self.may_campaign() {
             // A learner, a newcomer, or a node that was removed: it asks nobody, and knows no leader if it hears of none.
             self.leader = None;
             return self.reset_election_timer(now);
@@ -20,9 +20,10 @@ impl<C: Command> RawCurp<C> {
         if mutants::on(Mutant::VoteResetSameTerm) {
             self.hard_state.vote = None;
         }
-        self.role = Role::PreCandidate(vec![self.id]);
+        let own = self.is_voter();
+        self.role = Role::PreCandidate(own.then_some(self.id).into_iter().collect());
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if own && self.quorum() == 1 {
             return self.campaign(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::PreVote { last_term, last_index });
@@ -72,14 +73,15 @@ impl<C: Command> RawCurp<C> {
         self.hard_state.term += 1;
         self.hard_state.vote = Some(self.id);
         self.leader = None;
-        self.role = Role::Candidate(vec![(self.id, Vec::new())]);
+        let own = self.is_voter();
+        self.role = Role::Candidate(own.then_some((self.id, Vec::new())).into_iter().collect());
         tracing::info!(term = self.hard_state.term, "stands for election");
         self.out.events.push(Event::Campaign { term: self.hard_state.term });
         if !mutants::on(Mutant::OwnVoteNotPersisted) {
             self.persist_hard_state();
         }
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if own && self.quorum() == 1 {
             return self.become_leader(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::Vote { last_term, last_index });

@@ -184,6 +184,14 @@ impl<C: Command> RawCurp<C> {
         self.membership().is_voter(self.id)
     }
 
+    /// Whether this node stands for election when nobody leads. One that its latest configuration removes does so too, not counting
+    /// itself, until it knows that to be committed: those who lack the entry cannot get its vote, and may need it (Raft dissertation
+    /// §4.2.2). With two voters, of which one removes itself, nobody else could ever win.
+    pub(super) fn may_campaign(&self) -> bool {
+        let Configuration { index, applied, .. } = &self.configuration;
+        self.is_voter() || (*index > self.hard_state.commit && applied.is_voter(self.id))
+    }
+
     pub(super) fn other_voters(&self) -> Vec<NodeId> {
         self.membership().voters.iter().copied().filter(|voter| *voter != self.id).collect()
     }

@@ -80,6 +80,7 @@ scripts! {
     learner_reads = "43-learner-reads";
     addresses = "44-addresses";
     state_changes = "45-state-changes";
+    removal_undecided = "46-removal-undecided";
 }
 
 #[test]
