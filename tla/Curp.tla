@@ -154,6 +154,18 @@ Covers(n, c) == \/ Took(Applied(n), c)
 Known(n, c)  == Sessions => /\ Live(Applied(n), ClientOf[c])
                             /\ SeqNo[c] >= FirstInc(Applied(n), ClientOf[c])
 
+\* n may stand for election: a voter of its configuration, or of the one before, as long as it does
+\* not know its own to be committed (else a leader that appended its own removal could be the only
+\* one with an electable log, and nobody would ever lead).  Outside its configuration it counts
+\* neither its own vote nor its own pool.
+Stands(n) == \/ n \in cfg[n].voters
+             \/ LET I == {i \in 1..Len(log[n]) : log[n][i].k = "config"}
+                IN /\ I # {} /\ Max(I) > commit[n] /\ ~Bug("config-not-rolled-back")
+                   /\ n \in CfgOf(Prefix(log[n], Max(I) - 1)).voters
+\* those that could make n the leader
+Electorates(n) == IF ~Stands(n) THEN {}
+                  ELSE {q \in Quorums(cfg[n].voters) : n \in cfg[n].voters => n \in q}
+
 NoMatch         == [m \in Node |-> 0]
 ResetLead(n)    == /\ votes' = [votes EXCEPT ![n] = {}]
                    /\ match' = IF Bug("stale-append-reply") THEN match
@@ -362,17 +374,17 @@ UpdateTerm(n) ==
 \* n stands for election, a quorum votes for it, and it leads: a no-op, then the
 \* recovered commands, in some order.
 Elect(n) ==
-    /\ Up(n) /\ n \in cfg[n].voters
-    /\ \E q \in Quorums(cfg[n].voters) :
-         LET t == Max({term[m] : m \in q}) + 1
+    /\ Up(n)
+    /\ \E q \in Electorates(n) :
+         LET them == q \cup {n}
+             t == Max({term[m] : m \in them}) + 1
              R == Recovered(n, PoolsOf(q))
-             P == [m \in Node |-> m \in q /\ m # n]
-         IN /\ n \in q /\ t <= MaxTerm
+         IN /\ t <= MaxTerm
             /\ \A m \in q : Up(m) /\ UpToDate(n, m)
-            /\ term' = [m \in Node |-> IF m \in q THEN t ELSE term[m]]
+            /\ term' = [m \in Node |-> IF m \in them THEN t ELSE term[m]]
             /\ role' = [m \in Node |-> IF m = n THEN "L" ELSE IF m \in q THEN "F" ELSE role[m]]
             /\ match' = IF Bug("stale-append-reply") THEN match
-                        ELSE [m \in Node |-> IF m \in q THEN NoMatch ELSE match[m]]
+                        ELSE [m \in Node |-> IF m \in them THEN NoMatch ELSE match[m]]
             /\ \E s \in Orders(R) :
                  /\ SetLog(n, log[n] \o <<Entry(t, "noop", Nil)>>
                                      \o Refill(t, s))
@@ -533,7 +545,7 @@ ExactlyOnce    == \A n \in Node : LET I == EffIdx(Applied(n))
                     IN Cardinality({OpOf[log[n][i].v] : i \in I}) = Cardinality(I)
 PoolCommutes   == \A n \in Node : \A c, d \in pool[n] : ~Conf(c, d)
 \* what recovery would count in any quorum commutes
-RecoveredCommutes == \A n \in Node : \A q \in Quorums(cfg[n].voters) : n \in q =>
+RecoveredCommutes == \A n \in Node : \A q \in Electorates(n) :
                        LET R == Counted(n, PoolsOf(q)) IN \A c, d \in R : ~Conf(c, d)
 \* a completed command is in the log of every later leader
 DoneDurable    == \A c \in Cmd : Done(c) => \A l \in Leaders :
@@ -545,9 +557,9 @@ DoneStable     == \A c \in Cmd : Done(c) => \A n \in Node :
                     /\ c \in Eff(Committed(n)) => Res(log[n], c) = done[c].res
 \* ... and every quorum that could elect a leader now would bring that about
 DoneRecoverable ==
-    \A c \in Cmd : Done(c) => \A n \in Node : \A q \in Quorums(cfg[n].voters) :
-      (/\ n \in q /\ \A m \in q : UpToDate(n, m)
-       /\ \E m \in q : term[m] >= done[c].t)
+    \A c \in Cmd : Done(c) => \A n \in Node : \A q \in Electorates(n) :
+      (/\ \A m \in q : UpToDate(n, m)
+       /\ \E m \in q \cup {n} : term[m] >= done[c].t)
       => IF c \in Eff(log[n]) THEN Res(log[n], c) = done[c].res
          ELSE LET R == Recovered(n, PoolsOf(q))
               IN \A s \in Orders(R) :
@@ -555,9 +567,9 @@ DoneRecoverable ==
                    IN c \in Eff(new) /\ Res(new, c) = done[c].res
 \* the same for what is committed
 CommittedElectable ==
-    \A n, m \in Node : m = n \/ \A q \in Quorums(cfg[m].voters) :
-      (/\ m \in q /\ \A x \in q : UpToDate(m, x)
-       /\ \E x \in q : term[x] >= LastT(Committed(n)))
+    \A n, m \in Node : m = n \/ \A q \in Electorates(m) :
+      (/\ \A x \in q : UpToDate(m, x)
+       /\ \E x \in q \cup {m} : term[x] >= LastT(Committed(n)))
       => Len(log[m]) >= commit[n] /\ Prefix(log[m], commit[n]) = Committed(n)
 \* real-time order of conflicting commands
 RealTime       == \A n \in Node : LET s == Committed(n) IN \A c \in Eff(s) : \A p \in pre[c] :

@@ -289,7 +289,7 @@ AsyncUpdateTerm(n, t) ==
                    sent, files, asr>>
 
 Campaign(n) ==
-    /\ role[n] \in {"F", "C"} /\ n \in cfg[n].voters /\ term[n] < MaxTerm
+    /\ role[n] \in {"F", "C"} /\ Stands(n) /\ term[n] < MaxTerm
     /\ term' = [term EXCEPT ![n] = @ + 1]
     /\ vote' = [vote EXCEPT ![n] = n]
     /\ role' = [role EXCEPT ![n] = "C"]
@@ -325,11 +325,12 @@ RepeatVote(n, m) ==
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, reads, crashes, disks, asks, left, sent,
                    early, files, asr>>
 
-\* n counts the pools of exactly a quorum: its own, and those of the votes B.  It appends a
+\* n counts the pools of exactly a quorum: its own (if it is a voter), and those of the votes B.  It appends a
 \* no-op and the recovered commands, in the order s.  What its session table holds is skipped.
 AsyncBecomeLeader(n, B, s) ==
     LET t == term[n]
-        P == {[v |-> n, pool |-> pool[n]]} \cup {[v |-> b.n, pool |-> b.pool] : b \in B}
+        own == IF n \in cfg[n].voters THEN {[v |-> n, pool |-> pool[n]]} ELSE {}
+        P == own \cup {[v |-> b.n, pool |-> b.pool] : b \in B}
         es == <<Entry(t, "noop", Nil)>> \o Refill(t, s)
     IN /\ role[n] = "C"
        /\ \A b \in B : b.t = t /\ b.to = n /\ Left(b) /\ b.n \in cfg[n].voters

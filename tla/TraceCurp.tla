@@ -90,7 +90,7 @@ Elections ==
     \/ Is("RepeatVote") /\ InTerm /\ Step.pool = pool[At] /\ RepeatVote(At, Step.to)
     \/ Is("BecomeLeader") /\ InTerm
          /\ \E B \in SUBSET {b \in cast : b.to = At /\ b.t = Step.t /\ b.n \in Step.q} :
-              /\ {b.n : b \in B} \cup {At} = Step.q
+              /\ {b.n : b \in B} \cup ({At} \cap cfg[At].voters) = Step.q
               /\ LET s == [i \in 1..(Len(Step.es) - 1) |-> Step.es[i + 1].v]
                  IN AsyncBecomeLeader(At, B, s)
          /\ SubSeq(log'[At], Len(log[At]) + 1, Len(log'[At])) = Step.es
