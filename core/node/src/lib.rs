@@ -139,7 +139,10 @@ pub struct Node {
     /// The repairs of the log found at start have ended. Before that nothing may be appended: a frame says how far the log is synced,
     /// and until then that is not true of what was found.
     repaired: bool,
+    /// It has stopped, after a failure or in good order, and ignores all further input.
     failed: bool,
+    /// The cluster's shutdown is applied: the node stops when records up to here are durable.
+    stops_at: Option<Token>,
 }
 
 #[derive(Debug)]
@@ -157,7 +160,7 @@ impl Node {
     pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
         let Start { id, config, membership, files, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
-        if files.is_empty() && !first {
+        if files.is_empty() && !first && !mutants::on(Mutant::RepairedNodeVotes) {
             return Err(StartError::DiskLost(id));
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
@@ -173,6 +176,7 @@ impl Node {
             spare: curp::Output::default(),
             repaired: false,
             failed: false,
+            stops_at: None,
         };
         let token = node.raw.written();
         node.in_flight.push_back((token, node.wal.end(), true));
@@ -192,8 +196,8 @@ impl Node {
             Input::Message { from: Address::Node(from), message: Message::Peer { term, body } } => self.raw.step(from, term, body, now),
             Input::Message { from: Address::Client(from), message: Message::Request(request) } => self.request(from, request, now, out),
             Input::Message { .. } => tracing::warn!("a message that nobody sends to a node"),
-            Input::DiskDone(token) => self.disk_done(token),
-            Input::DiskFailed(token) if mutants::on(Mutant::FsyncErrorRetried) => self.disk_done(token),
+            Input::DiskDone(token) => self.disk_done(token, out),
+            Input::DiskFailed(token) if mutants::on(Mutant::FsyncErrorRetried) => self.disk_done(token, out),
             Input::DiskFailed(token) => {
                 self.failed = true;
                 out.fatal = Some(format!("write {token} could not be synced; what the disk holds of it is unknown"));
@@ -238,7 +242,7 @@ impl Node {
         self.raw.request(from, request, now);
     }
 
-    fn disk_done(&mut self, token: Token) {
+    fn disk_done(&mut self, token: Token, out: &mut Output) {
         self.repaired = true;
         while let Some(&(done, end, synced)) = self.in_flight.front()
             && done <= token
@@ -247,6 +251,10 @@ impl Node {
             if synced {
                 self.wal.synced(end);
                 self.raw.durable(done);
+                if self.stops_at.is_some_and(|at| at <= done) {
+                    self.failed = true;
+                    out.shut_down = true;
+                }
             }
         }
     }
@@ -261,6 +269,10 @@ impl Node {
         out.messages.append(&mut raw_out.messages);
         out.tasks.append(&mut raw_out.tasks);
         out.events.append(&mut raw_out.events);
+        out.changes.append(&mut raw_out.changes);
+        if std::mem::take(&mut raw_out.shut_down) {
+            self.stops_at = Some(self.raw.written());
+        }
         self.spare = raw_out;
         self.flush(out, false);
     }
