@@ -69,6 +69,15 @@ mutants! {
     TornTailAccepted = "torn-tail-accepted", "DMS", "a record whose checksum does not match is accepted at a start if it decodes";
     ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
     ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";
+    StaleAppendReply = "stale-append-reply", "DM", "an answer to an Append of an earlier term raises the match index";
+    SessionsNotInSnapshot = "sessions-not-in-snapshot", "XS", "a snapshot leaves the sessions out";
+    SnapshotWrongIndex = "snapshot-wrong-index", "S", "a snapshot is made at once, and labelled with the last entry that was started, not the last applied";
+    SnapshotStaleTerm = "snapshot-stale-term", "SDMC", "the snapshot of a leader of an earlier term is installed";
+    SnapshotLowersTerm = "snapshot-lowers-term", "EC", "installing a snapshot sets the term back to that of its last entry, and forgets the vote";
+    SnapshotMetaFirst = "snapshot-meta-first", "DS", "the record that names a snapshot does not wait for the snapshot's file";
+    PoolClearAtSnapshot = "pool-clear-at-snapshot", "QC", "installing a snapshot empties the spec pool";
+    RejoinKeepsTail = "rejoin-keeps-tail", "SMD", "installing a snapshot keeps the entries beyond it, though those before them differed";
+    ReplayFromOne = "replay-from-one", "S", "a restart replays the log into an empty state machine, though its beginning was compacted";
     AnswerBeforeWrite = "answer-before-write", "D", "the shell sends a client's answer before the write it depends on has ended";
     RecordNoConfig = "record-no-config", "QC", "a Record is not fenced by its configuration: a voter that has another one accepts it";
     LearnerCounts = "learner-counts", "QC", "a learner accepts Records, and the client counts it in the super quorum";

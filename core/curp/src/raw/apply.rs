@@ -31,6 +31,9 @@ impl<C: Command> RawCurp<C> {
         loop {
             self.apply_finished(executor);
             self.maybe_open(executor);
+            if self.snapshot_barrier(executor) {
+                return;
+            }
             let task = self.next_task + 1;
             let Some(item) = self.queue.startable() else { break };
             let entry = item.entry.clone();

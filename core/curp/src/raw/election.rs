@@ -10,7 +10,7 @@ use mutants::Mutant;
 impl<C: Command> RawCurp<C> {
     /// Asks around whether an election could be won, without disturbing a cluster that has a leader.
     pub(super) fn pre_campaign(&mut self, now: Nanos) {
-        if !self.is_voter() {
+        if !self.may_campaign() {
             // A learner, a newcomer, or a node that was removed: it asks nobody, and knows no leader if it hears of none.
             self.leader = None;
             return self.reset_election_timer(now);
@@ -20,9 +20,11 @@ impl<C: Command> RawCurp<C> {
         if mutants::on(Mutant::VoteResetSameTerm) {
             self.hard_state.vote = None;
         }
-        self.role = Role::PreCandidate(vec![self.id]);
+        let granted_by: Vec<NodeId> = self.is_voter().then_some(self.id).into_iter().collect();
+        let won = granted_by.len() >= self.quorum();
+        self.role = Role::PreCandidate(granted_by);
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if won {
             return self.campaign(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::PreVote { last_term, last_index });
@@ -72,14 +74,17 @@ impl<C: Command> RawCurp<C> {
         self.hard_state.term += 1;
         self.hard_state.vote = Some(self.id);
         self.leader = None;
-        self.role = Role::Candidate(vec![(self.id, Vec::new())]);
+        // A node that is no voter any more stands on the votes and pools of the others.
+        let ballots: Vec<super::Ballot<C>> = self.is_voter().then(|| (self.id, Vec::new())).into_iter().collect();
+        let won = ballots.len() >= self.quorum();
+        self.role = Role::Candidate(ballots);
         tracing::info!(term = self.hard_state.term, "stands for election");
         self.out.events.push(Event::Campaign { term: self.hard_state.term });
         if !mutants::on(Mutant::OwnVoteNotPersisted) {
             self.persist_hard_state();
         }
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if won {
             return self.become_leader(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::Vote { last_term, last_index });

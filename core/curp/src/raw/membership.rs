@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::{RawCurp, Role};
-use crate::raw::replication::Progress;
+use crate::raw::progress::Progress;
 use crate::{
     Admin, AdminDone, AdminRefusal, ClientAddress, Command, ConfigCause, ConfigChange, ConfigVersion, Durable, Entry, Event, Index,
     Membership, Nanos, NodeId, Payload, Reply,
@@ -48,7 +48,7 @@ impl<C: Command> RawCurp<C> {
     /// An operator's wish. What only a leader can do is refused elsewhere; what takes time is answered when it is done.
     pub(super) fn on_admin(&mut self, from: ClientAddress, nonce: u64, wish: Admin, now: Nanos) {
         let result = match wish {
-            Admin::TakeSnapshot => Err(AdminRefusal::NotReady),
+            Admin::TakeSnapshot => return self.on_take_snapshot(from, nonce),
             _ if !self.is_leader() => Err(AdminRefusal::NotLeader(self.leadership())),
             Admin::ChangeMembership { base, change } => self.change_membership((from, nonce), base, change, now),
             Admin::MoveLeader { to } => self.move_leader((from, nonce), to, now),
@@ -124,12 +124,18 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// A snapshot took the place of the state: `membership` is applied, and in force unless the log beyond has a later one.
-    #[expect(dead_code, reason = "for the installation of snapshots")]
     pub(super) fn install_config(&mut self, membership: &Membership) {
         self.configuration.applied = Arc::new(membership.clone());
         self.configuration.applied_index = membership.version.index;
         let (latest, index) = self.latest_config();
         self.use_config(latest, index, ConfigCause::Installed);
+    }
+
+    /// The configuration as of an index that is not before the applied one.
+    pub(super) fn membership_at(&self, index: Index) -> Membership {
+        let unapplied = self.log.after(self.applied, index.saturating_sub(self.applied) as usize);
+        let in_log = unapplied.iter().rev().find_map(|e| e.membership());
+        (**in_log.unwrap_or(&self.configuration.applied)).clone()
     }
 
     /// The latest configuration in the log beyond the applied index, or else the applied one.
@@ -182,6 +188,19 @@ impl<C: Command> RawCurp<C> {
     /// Whether this node votes, by its own configuration.
     pub(super) fn is_voter(&self) -> bool {
         self.membership().is_voter(self.id)
+    }
+
+    /// Whether this node may stand for election: it votes, or did before a change that is not committed yet as far as it knows. The
+    /// change may be in its log alone; then nobody else can win its vote, nor without it (Raft dissertation §4.2.2).
+    pub(super) fn may_campaign(&self) -> bool {
+        let pending = self.configuration.index > self.hard_state.commit;
+        self.is_voter() || pending && self.config_before(self.configuration.index).is_voter(self.id)
+    }
+
+    /// The configuration before the entry at `index`, which is beyond the applied one.
+    fn config_before(&self, index: Index) -> &Membership {
+        let between = self.log.after(self.applied, (index - 1).saturating_sub(self.applied) as usize);
+        between.iter().rev().find_map(|e| e.membership()).unwrap_or(&self.configuration.applied)
     }
 
     pub(super) fn other_voters(&self) -> Vec<NodeId> {

@@ -89,7 +89,7 @@ impl<C: Command> RawCurp<C> {
 
     /// The heir stands for election at once: nobody need be asked whether there is a leader, since that leader wants it.
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term, now: Nanos) {
-        if self.hear_leader(from, term, now) && self.is_voter() {
+        if self.hear_leader(from, term, now) && self.may_campaign() {
             self.campaign(now);
         }
     }

@@ -66,6 +66,14 @@ scripts! {
     late_heartbeats = "20-late-heartbeats";
     late_appends = "21-late-appends";
     execution = "22-execution";
+    snapshots = "23-snapshots";
+    slow_follower = "24-slow-follower";
+    lost_pieces = "25-lost-pieces";
+    late_snapshots = "26-late-snapshots";
+    install = "27-install";
+    restart_from_snapshot = "28-restart-from-snapshot";
+    flow_control = "29-flow-control";
+    single_voter = "30-single-voter";
     add_learner = "32-add-learner";
     promotion = "33-promotion";
     removal = "34-removal";
@@ -80,6 +88,7 @@ scripts! {
     learner_reads = "43-learner-reads";
     addresses = "44-addresses";
     state_changes = "45-state-changes";
+    removed_leader_stands = "46-removed-leader-stands";
 }
 
 #[test]

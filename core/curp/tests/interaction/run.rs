@@ -3,7 +3,8 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] [changes=true]` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms; `changes` shows state changes |
+//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] [changes=true] …` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms; `changes` shows state changes |
+//! | `… [append-bytes=N] [window=64] [snapshot-every=0] [trailing=0] [chunk=65536]` | limits of the same command; a `put` counts 16 bytes; by default snapshots are made when asked for, and nothing trails |
 //! | `wait 150ms [nodes=1,2]` | clocks go on, nobody looks at them |
 //! | `tick 1 [150ms]` | node 1's clock goes on, and it looks at its timers |
 //! | `elect 1 [with=1,2]` | 150 ms of silence, node 1's timer, and everything that follows among these nodes; it must win |
@@ -20,6 +21,9 @@
 //! | `propose 1 2.1 put x 1 [first=1] [from=9]` | Propose to node 1; `first` is the first incomplete number, `from` the client's address |
 //! | `record 2 2.1 put x 1 [term=1] [config=2@1] [first=1]` | Record to node 2, in its own term unless another is given |
 //! | `round 1 2.1 put x 1` | a client's whole round: Propose to node 1, Record to every other node that is up, in node 1's term |
+//! | `snapshot 1`, `save 1` | an operator wants a snapshot of node 1's state; the file that node 1 writes is durable |
+//! | `damage [from=1] [to=2] [mended=yes]` | a bit of a piece of a snapshot is flipped; or so that only the whole one's checksum shows it |
+//! | `unreachable 1 3` | node 1's transport cannot reach node 3: what is on its way is lost |
 //! | `read 2 get x [from=9]` | a linearizable read at node 2 |
 //! | `client 2.1` | what the command's client has been told so far, and whether its fast round is complete |
 //! | `new 4` | node 4, which never ran before, starts |
@@ -31,7 +35,7 @@
 
 use std::sync::Arc;
 
-use curp::{ClientAddress, ConfigVersion, NodeId, Proposal, ProposeId, Request, Term};
+use curp::{Admin, ClientAddress, Config, ConfigVersion, NodeId, Proposal, ProposeId, Request, Term};
 
 use crate::cluster::{Cluster, Flight};
 use crate::common::Cmd;
@@ -62,17 +66,26 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
     if name == "cluster" {
         let voters = line.option("voters")?.ok_or("voters=N is missing")?;
         let hand_over = line.option("hand-over")?.unwrap_or(Duration(1_000_000_000));
-        let append_max = line.option("append-max")?.unwrap_or(64);
+        let limits = Config {
+            hand_over_after: hand_over.0,
+            append_entries_max: line.option("append-max")?.unwrap_or(64),
+            append_bytes_max: line.option("append-bytes")?.unwrap_or(1 << 20),
+            appends_in_flight_max: line.option("window")?.unwrap_or(64),
+            snapshot_every: line.option("snapshot-every")?.unwrap_or(0),
+            trailing_entries: line.option("trailing")?.unwrap_or(0),
+            snapshot_chunk_bytes: line.option("chunk")?.unwrap_or(64 << 10),
+            ..Config::default()
+        };
         let changes = line.option("changes")?.unwrap_or(false);
         line.done()?;
-        let new = cluster.insert(Cluster::new(voters, hand_over.0, append_max));
+        let new = cluster.insert(Cluster::new(voters, limits));
         new.changes = changes;
         return Ok(());
     }
     let cluster = cluster.as_mut().ok_or("a script begins with `cluster voters=N`")?;
     match name {
-        "deliver" | "drop" | "hold" | "copy" | "release" => network(cluster, name, line),
-        "session" | "end-session" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "deliver" | "drop" | "hold" | "copy" | "release" | "damage" => network(cluster, name, line),
+        "session" | "end-session" | "snapshot" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
         "new" | "change" | "move-leader" | "shutdown" => crate::admin::run(cluster, name, line),
         _ => node(cluster, name, line),
     }
@@ -81,6 +94,8 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
 /// Commands about messages on their way.
 fn network(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), String> {
     let (from, to, kind) = (line.nodes("from")?, line.nodes("to")?, line.text("type"));
+    let kind = if name == "damage" { Some("InstallSnapshot") } else { kind };
+    let mended = name == "damage" && line.text("mended").is_some();
     line.done()?;
     let among = |nodes: &Option<Vec<NodeId>>, node| nodes.as_ref().is_none_or(|nodes| nodes.contains(&node));
     let which = |f: &Flight| among(&from, f.from) && among(&to, f.to) && kind.is_none_or(|kind| kind == f.type_name());
@@ -93,6 +108,7 @@ fn network(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(),
             "deliver" | "release" => cluster.deliver(flight)?,
             "drop" => cluster.lose(&flight),
             "hold" => cluster.hold(flight),
+            "damage" => cluster.damage(flight, mended)?,
             _ => cluster.copy(flight),
         }
     }
@@ -111,6 +127,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
     let from: Option<ClientAddress> = line.option("from")?;
     let request = match name {
         "session" => Request::BeginSession { nonce: 0 },
+        "snapshot" => Request::Admin { nonce: 0, wish: Admin::TakeSnapshot },
         "end-session" => Request::EndSession { client: line.value("session")? },
         "read" => {
             let command = line.rest()?;
@@ -175,7 +192,8 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
             },
         };
     }
-    let names = ["tick", "elect", "campaign", "persist", "exec", "crash", "restart", "isolate", "rejoin", "log", "pool"];
+    let names =
+        ["tick", "elect", "campaign", "persist", "exec", "save", "crash", "restart", "isolate", "rejoin", "unreachable", "log", "pool"];
     if !names.contains(&name) {
         return Err("there is no such command; tests/interaction/run.rs lists them".to_owned());
     }
@@ -202,6 +220,13 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
             line.done()?;
             cluster.exec(node, task)
         }
+        "unreachable" => {
+            let to = line.value("node")?;
+            line.done()?;
+            let lost = cluster.take_flights(false, |f| f.from == node && f.to == to);
+            lost.iter().for_each(|flight| cluster.lose(flight));
+            cluster.input(node, |raw, _, _| raw.report_unreachable(to))
+        }
         "crash" => {
             let power = match line.word("`power` or `kill`")? {
                 "power" => true,
@@ -215,6 +240,7 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
             line.done()?;
             match name {
                 "restart" => cluster.start(node),
+                "save" => cluster.save(node),
                 "isolate" => cluster.isolate(node),
                 "rejoin" => cluster.rejoin(node),
                 _ => cluster.show_records(node, name == "pool"),

@@ -1,5 +1,6 @@
 //! Random walks: the same cluster as the scripts', driven by chance instead. Messages of nodes and clients arrive in any order, twice, or
-//! never; writes end record by record; executions end late; nodes lose power or are killed at any point.
+//! never; writes end record by record; executions end late; nodes lose power or are killed at any point. Snapshots are made often, nothing
+//! much trails behind them, and they travel in small pieces, so that who was away for a while is sent one.
 //!
 //! Every command adds one to a number, so that an answer tells its place among all others, and what must hold is easily said:
 //! whoever asks after an answer gets a greater one; a fast answer is the final one; in the end every command has taken effect once,
@@ -9,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{Admin, ConfigChange, NodeId, Proposal, ProposeId, ReadId, Request, Term};
+use curp::{Admin, Config, ConfigChange, NodeId, Proposal, ProposeId, ReadId, Request, Term};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -27,6 +28,12 @@ enum Step {
     DeliverCopy(Index),
     Drop(Index),
     Persist(Index, bool),
+    /// A file of a snapshot is durable.
+    Save(Index),
+    /// An operator wants a snapshot.
+    TakeSnapshot(Index),
+    /// A node is told that another cannot be reached.
+    Unreachable(Index, Index),
     Exec(Index),
     Heartbeat(Index),
     /// Silence for an election timeout, and a node that notices.
@@ -61,6 +68,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => i().prop_map(Step::DeliverCopy),
         2 => i().prop_map(Step::Drop),
         8 => (i(), any::<bool>()).prop_map(|(node, all)| Step::Persist(node, all)),
+        3 => i().prop_map(Step::Save),
+        1 => i().prop_map(Step::TakeSnapshot),
+        1 => (i(), i()).prop_map(|(node, of)| Step::Unreachable(node, of)),
         6 => i().prop_map(Step::Exec),
         2 => i().prop_map(Step::Heartbeat),
         1 => i().prop_map(Step::Timeout),
@@ -107,7 +117,16 @@ struct Walk {
 
 impl Walk {
     fn new(voters: u32) -> Result<Walk, String> {
-        let mut cluster = Cluster::new(voters, 100_000_000, 2);
+        let limits = Config {
+            hand_over_after: 100_000_000,
+            append_entries_max: 2,
+            appends_in_flight_max: 2,
+            snapshot_every: 6,
+            trailing_entries: 1,
+            snapshot_chunk_bytes: 32,
+            ..Config::default()
+        };
+        let mut cluster = Cluster::new(voters, limits);
         let all = cluster.up();
         cluster.pass(1, 150_000_000)?;
         cluster.input(1, |raw, _, now| raw.tick(now))?;
@@ -145,6 +164,23 @@ impl Walk {
             Step::Exec(i) => {
                 if let Some((node, task)) = self.cluster.tasks().get(i.index(self.cluster.tasks().len().max(1))) {
                     self.cluster.exec(*node, Some(*task))?;
+                }
+            }
+            Step::Save(i) => {
+                let saving = self.cluster.saving();
+                if let Some(node) = saving.get(i.index(saving.len().max(1))) {
+                    self.cluster.save(*node)?;
+                }
+            }
+            Step::TakeSnapshot(i) => {
+                if let Some(node) = pick(i) {
+                    let request = Request::Admin { nonce: 0, wish: Admin::TakeSnapshot };
+                    self.cluster.input(node, |raw, _, now| raw.request(9, request, now))?;
+                }
+            }
+            Step::Unreachable(i, of) => {
+                if let (Some(node), Some(of)) = (pick(i), pick(of)) {
+                    self.cluster.input(node, |raw, _, _| raw.report_unreachable(of))?;
                 }
             }
             Step::Heartbeat(i) | Step::Timeout(i) => {
@@ -280,7 +316,7 @@ impl Walk {
         let command = Arc::new(Cmd::Inc { key: KEYS[self.ops[seq - 1].key].to_owned() });
         let proposal = Arc::new(Proposal { id, first_incomplete: first_incomplete.min(id.seq), command });
         let membership = self.cluster.raw(node)?.membership().clone();
-        let others = membership.voters.into_iter().filter(|voter| *voter != leader);
+        let others = membership.witnesses().filter(|witness| *witness != leader);
         for to in std::iter::once(leader).chain(others) {
             let (term, config, proposal) = (known.term, membership.version, proposal.clone());
             let request = if to == leader { Request::Propose { proposal } } else { Request::Record { term, config, proposal } };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use curp::{ConfigVersion, Membership, NodeId, ProposeId, Term};
 
-use super::{Cluster, Disk, Executed, Told};
+use super::{Cluster, Executed, Told};
 use crate::show;
 
 impl Cluster {
@@ -23,7 +23,7 @@ impl Cluster {
             .filter(same)
             .map(|(node, ..)| *node)
             .chain([executed.leader])
-            .filter(|node| membership.is_voter(*node))
+            .filter(|node| membership.witnesses().any(|witness| witness == *node))
             .collect()
     }
 
@@ -97,13 +97,17 @@ impl Cluster {
     /// A node's log, or its pool, as its records have it.
     pub fn show_records(&mut self, id: NodeId, pool: bool) -> Result<(), String> {
         let disk = &self.node(id)?.disk;
-        let (all, durable) = (disk.folded(), Disk { records: disk.records[..disk.synced].to_vec(), ..Disk::default() }.folded());
+        let (all, durable) = (disk.folded(disk.records.len()), disk.folded(disk.synced));
         let mark = |durable: bool| if durable { "" } else { "; not durable yet" };
         let lines: Vec<String> = if pool {
             all.pool.iter().map(|p| format!("{}{}", show::proposal(p), mark(durable.pool.contains(p)))).collect()
         } else {
             all.log.iter().map(|e| format!("{}{}", show::entry(e), mark(durable.log.contains(e)))).collect()
         };
+        if !pool && all.base.index > 0 {
+            let (base, snapshot) = (all.base, all.snapshot.map_or(0, |meta| meta.index));
+            say!(self, "{id} begins after {}@{}, snapshot {snapshot}", base.index, base.term);
+        }
         if lines.is_empty() {
             say!(self, "{id} nothing");
         }
