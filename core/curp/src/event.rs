@@ -38,7 +38,7 @@ pub enum Event<C: Command> {
         /// The later term.
         term: Term,
     },
-    /// A leader stepped down in its own term: it heard of no quorum for an election timeout.
+    /// A leader stepped down in its own term: it heard of no quorum for an election timeout, or its own removal is applied.
     StepDown {
         /// Its term.
         term: Term,

@@ -28,6 +28,9 @@ pub use draw::splitmix64;
 pub use event::*;
 pub use message::*;
 pub use queue::TaskId;
-pub use raw::{Config, FOUND, Outgoing, Output, RawCurp, ReadState, RoleKind, SnapshotError, StateChange};
+pub use raw::{
+    Config, FOUND, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SnapshotError, SoftState, StateChange, Status,
+    has_change,
+};
 pub use storage::{Found, Storage, StorageError, Stored, entry_bytes};
 pub use types::*;

@@ -79,6 +79,16 @@ mutants! {
     RejoinKeepsTail = "rejoin-keeps-tail", "SMD", "installing a snapshot keeps the entries beyond it, though those before them differed";
     ReplayFromOne = "replay-from-one", "S", "a restart replays the log into an empty state machine, though its beginning was compacted";
     AnswerBeforeWrite = "answer-before-write", "D", "the shell sends a client's answer before the write it depends on has ended";
+    RecordNoConfig = "record-no-config", "QC", "a Record is not fenced by its configuration: a voter that has another one accepts it";
+    LearnerCounts = "learner-counts", "QC", "a learner accepts Records, and the client counts it in the super quorum";
+    ConfigVersionNumber = "config-version-number", "QC", "configurations are versioned by a counter: a truncated change and its successor have the same version";
+    ConfigNotRolledBack = "config-not-rolled-back", "EQ", "a configuration whose entry was truncated stays in force";
+    ConfigTwoAtOnce = "config-two-at-once", "E", "a second change is taken before the first is applied";
+    ConfigBeforeNoop = "config-before-noop", "E", "a change is taken before the leader's no-op is committed";
+    RepairedNodeVotes = "repaired-node-votes", "QE", "a node that finds an empty disk starts all the same, and votes and witnesses again under its id";
+    GcByClientExpiry = "gc-by-client-expiry", "Q", "a command that has been in a pool for long, its client vanished, is dropped instead of handed to the leader";
+    SessionsLeaderLocal = "sessions-leader-local", "XQ", "what earlier leaders applied is not known to the sessions under a new one: a retry is executed again";
+    VoteUptodateStrict = "vote-uptodate-strict", "V", "the voter compares index and term independently, wanting both";
     TaskSurvivesCrash = "task-survives-crash", "D", "the shell's outbox outlives its node's crash, and sends what it still held";
     LostWakeUp = "lost-wake-up", "V", "a call waits on the cmd board only after its answer was looked for: one that came meanwhile wakes nobody";
     StaleLeaderRetry = "stale-leader-retry", "V", "the shell's retries go to the leader that the command was first sent to";

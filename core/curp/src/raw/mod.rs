@@ -7,15 +7,19 @@
 //!
 //! The files: `election` (pre-vote, votes, recovery), `replication` (append, commit), `propose` (fast and slow rounds, records,
 //! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index), `progress` (flow control per follower),
-//! `snapshot` (taking, compaction, sending, installing).
+//! `snapshot` (taking, compaction, sending, installing), `membership` (configurations and their changes), `transfer` (going away in good
+//! order: leadership handed over, the cluster shut down), `status` (what an application may know).
 
 mod apply;
 mod election;
+mod membership;
 mod progress;
 mod propose;
 mod read;
 mod replication;
 mod snapshot;
+mod status;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,11 +34,16 @@ use crate::{
     Address, ClientAddress, Command, CommandExecutor, Entry, Event, Found, HardState, Index, Leadership, LogBase, Membership, Message,
     Nanos, NodeId, PeerMessage, ProposeId, ReadId, Record, Reply, SnapshotFile, Storage, Term,
 };
+use membership::Configuration;
+pub use membership::has_change;
 use mutants::Mutant;
 use progress::Progress;
 use read::PendingRead;
 pub use snapshot::SnapshotError;
 use snapshot::{Piece, Snapshots};
+use status::Seen;
+pub use status::{ProgressStatus, SoftState, Status};
+use transfer::{Stop, Transfer};
 
 /// Times and limits, the same on every node.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,7 +189,7 @@ enum Role<C: Command> {
 /// A leader's own state.
 #[derive(Debug)]
 struct Leader {
-    /// By voter, itself apart.
+    /// By member, itself apart. One whose removal is not applied yet is still among them.
     progress: Vec<(NodeId, Progress)>,
     /// Last of the no-op and the recovered commands: the fast path opens when it is applied.
     opens_at: Index,
@@ -192,6 +201,8 @@ struct Leader {
     reads: Vec<PendingRead>,
     /// When to look whether a quorum was heard of.
     quorum_check_due: Nanos,
+    /// It has appended a shutdown, and takes no more proposals in this term.
+    shutting_down: bool,
 }
 
 /// An early execution under way, in this term.
@@ -210,10 +221,7 @@ pub const FOUND: u64 = 1;
 pub struct RawCurp<C: Command> {
     id: NodeId,
     config: Config,
-    /// The configuration in force.
-    membership: Membership,
-    /// The one the cluster was made with: in force while neither log nor snapshot has another.
-    initial_membership: Membership,
+    configuration: Configuration,
     /// Seeds this life's election timeouts.
     entropy: u64,
     draws: u64,
@@ -234,6 +242,16 @@ pub struct RawCurp<C: Command> {
     /// The term in which this node stopped leading, until the state machine has been told.
     deposed: Option<Term>,
     hand_over_due: Nanos,
+    /// Leadership on its way to another voter, or one's own wait for it to arrive.
+    transfer: Option<Transfer>,
+    /// Commit index found at start: a shutdown up to there was another life's.
+    found_commit: Index,
+    /// The shutdown of the cluster, once it is applied.
+    stop: Option<Stop>,
+    /// The clock's latest reading, for what comes without one.
+    clock: Nanos,
+    /// Role, leader and configuration as last reported.
+    seen: Seen,
 
     sessions: Sessions<C::Response>,
     queue: Queue<C>,
@@ -272,7 +290,8 @@ impl<C: Command> RawCurp<C> {
         now: Nanos,
         executor: &mut E,
     ) -> Result<Self, SnapshotError> {
-        let (hard_state, in_force) = found.initial_state();
+        let (hard_state, _) = found.initial_state();
+        let configuration = Configuration::recovered(membership, &found.durable);
         let (first, last) = (found.first_index(), found.last_index());
         let entries = found.entries(first, last + 1, usize::MAX).expect("all there is");
         let base = LogBase { index: first - 1, term: found.term(first - 1).expect("the base has a term") };
@@ -289,8 +308,8 @@ impl<C: Command> RawCurp<C> {
         let applied = snapshot.as_ref().map_or(base.index, |s| s.meta.index);
         let mut raw = RawCurp {
             id,
-            initial_membership: membership.clone(),
-            membership: in_force.unwrap_or(membership),
+            seen: Seen::at_start(hard_state.term, configuration.in_force().clone()),
+            configuration,
             entropy,
             draws: 0,
             // A snapshot is of what was committed; hard states lag.
@@ -305,6 +324,10 @@ impl<C: Command> RawCurp<C> {
             leader_heard: None,
             deposed: None,
             hand_over_due: now + config.hand_over_after,
+            transfer: None,
+            found_commit: hard_state.commit.min(last).max(applied),
+            stop: None,
+            clock: now,
             sessions: Sessions::default(),
             queue: Queue::default(),
             applied,
@@ -334,7 +357,7 @@ impl<C: Command> RawCurp<C> {
             base,
             snapshot: raw.snapshots.index(),
             state_hash: raw.state_hash(),
-            membership: raw.membership.clone(),
+            membership: raw.membership().clone(),
         };
         raw.out.events.push(event);
         if raw.snapshots.index() > 0 {
@@ -345,6 +368,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Time passed. Due at [`next_due`](Self::next_due); more often does no harm.
     pub fn tick(&mut self, now: Nanos) {
+        self.clock = now;
         match &self.role {
             Role::Leader(_) => self.tick_leader(now),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) if now >= self.election_due => self.pre_campaign(now),
@@ -353,11 +377,13 @@ impl<C: Command> RawCurp<C> {
         if now >= self.hand_over_due {
             self.hand_over(now);
         }
+        self.tick_transfer(now);
     }
 
     /// A message from another node, sent in its term `term`.
     pub fn step(&mut self, from: NodeId, term: Term, message: PeerMessage<C>, now: Nanos) {
         use PeerMessage as M;
+        self.clock = now;
         // Pre-votes speak of a term that nobody is in yet.
         let binding = !matches!(message, M::PreVote { .. } | M::PreVoteReply { granted: true, .. });
         if binding && term > self.hard_state.term {
@@ -383,7 +409,7 @@ impl<C: Command> RawCurp<C> {
                 self.on_install_snapshot(from, term, Piece { meta, total, checksum, offset, data, chunk_checksum }, now);
             }
             M::SnapshotReceived { index, next } if current => self.on_snapshot_received(from, index, next),
-            M::TimeoutNow => {}
+            M::TimeoutNow => self.on_timeout_now(from, term, now),
             M::HandOver { proposals } => self.on_hand_over(&proposals, now),
             // Answers to what was asked in an earlier term.
             M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } | M::SnapshotReceived { .. } => {
@@ -402,6 +428,7 @@ impl<C: Command> RawCurp<C> {
     /// Takes what has accumulated since the last call, leaving `spare` (emptied) to be filled next.
     pub fn take_output(&mut self, spare: Output<C>) -> Output<C> {
         self.write_checkpoint();
+        self.note_changes();
         std::mem::replace(&mut self.out, spare)
     }
 
@@ -411,7 +438,8 @@ impl<C: Command> RawCurp<C> {
             Role::Leader(leader) => leader.heartbeat_due.min(leader.quorum_check_due),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.election_due,
         };
-        role.min(self.hand_over_due)
+        let departure = self.transfer.as_ref().map(|t| t.due).into_iter().chain(self.stop.as_ref().and_then(Stop::due)).min();
+        role.min(self.hand_over_due).min(departure.unwrap_or(Nanos::MAX))
     }
 
     /// Term at an index: `None` before the log's base and beyond its last entry.
@@ -472,7 +500,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Configuration in force.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.configuration.in_force()
     }
 
     /// Whether the queue between commit and apply is empty.
@@ -491,11 +519,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     fn quorum(&self) -> usize {
-        crate::quorum::quorum(self.membership.voters.len())
-    }
-
-    fn peers(&self) -> impl Iterator<Item = NodeId> + use<'_, C> {
-        self.membership.voters.iter().copied().filter(|&voter| voter != self.id)
+        crate::quorum::quorum(self.membership().voters.len())
     }
 
     /// Adds a record that must be synced; its sequence number.

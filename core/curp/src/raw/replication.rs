@@ -10,11 +10,12 @@ use mutants::Mutant;
 
 impl<C: Command> RawCurp<C> {
     pub(super) fn tick_leader(&mut self, now: Nanos) {
-        let quorum = self.quorum();
+        let (id, quorum, voters) = (self.id, self.quorum(), &self.configuration.in_force().voters);
         let Role::Leader(leader) = &mut self.role else { return };
         if now >= leader.quorum_check_due {
             leader.quorum_check_due = now + self.config.election_timeout.1;
-            let heard = 1 + leader.progress.iter().filter(|(_, p)| p.heard).count();
+            let peers = leader.progress.iter().filter(|(_, p)| p.heard).map(|(peer, _)| *peer);
+            let heard = peers.chain([id]).filter(|node| voters.contains(node)).count();
             leader.progress.iter_mut().for_each(|(_, p)| p.heard = false);
             if heard < quorum {
                 tracing::info!(term = self.hard_state.term, heard, "steps down: heard of no quorum");
@@ -42,7 +43,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn replicate_to_all(&mut self) {
-        for peer in self.peers().collect::<Vec<_>>() {
+        for peer in self.replicated_to() {
             self.replicate(peer, false);
         }
     }
@@ -123,12 +124,13 @@ impl<C: Command> RawCurp<C> {
             self.truncate_from(first);
         }
         self.out.events.push(Event::AcceptEntries { term, from, truncated, entries: entries.clone() });
-        for entry in entries {
+        for entry in &entries {
             if let Some(id) = entry.id().filter(|_| mutants::on(Mutant::PoolDropAtAppend)) {
                 self.drop_from_pool(id);
             }
-            self.append(entry);
+            self.append(entry.clone());
         }
+        self.use_cut_or_appended(truncated, &entries);
     }
 
     fn truncate_from(&mut self, index: Index) {
@@ -157,6 +159,7 @@ impl<C: Command> RawCurp<C> {
         self.leader = Some(from);
         self.leader_heard = Some(now);
         self.role = Role::Follower;
+        self.end_transfer();
         self.reset_election_timer(now);
         true
     }
@@ -170,6 +173,7 @@ impl<C: Command> RawCurp<C> {
         self.maybe_commit();
         self.tell_commit();
         self.replicate(from, false);
+        self.push_transfer();
     }
 
     pub(super) fn on_append_rejected(&mut self, from: NodeId, prev_index: Index, hint_index: Index, hint_term: Term) {
@@ -212,7 +216,9 @@ impl<C: Command> RawCurp<C> {
         let quorum = self.quorum();
         let Role::Leader(leader) = &self.role else { return };
         let own = if mutants::on(Mutant::AckBeforeFsync) { self.log.last_index() } else { self.log.durable_index(self.durable) };
-        let mut matched: Vec<Index> = leader.progress.iter().map(|(_, p)| p.matched).chain([own]).collect();
+        let peers = leader.progress.iter().map(|(peer, p)| (*peer, p.matched));
+        let voters = peers.chain([(self.id, own)]).filter(|(node, _)| self.membership().is_voter(*node));
+        let mut matched: Vec<Index> = voters.map(|(_, matched)| matched).collect();
         matched.sort_unstable_by(|a, b| b.cmp(a));
         let held = matched[quorum - 1];
         let of_this_term = self.log.term(held) == Some(self.hard_state.term) || mutants::on(Mutant::CommitOldTerm);

@@ -19,8 +19,8 @@ use super::progress::Pace;
 use super::{RawCurp, Role};
 use crate::sessions::Sessions;
 use crate::{
-    AdminDone, AdminRefusal, ClientAddress, Command, CommandExecutor, ConfigCause, Event, Index, LogBase, Membership, Nanos, NodeId,
-    PeerMessage, Record, Reply, SnapshotFile, SnapshotMeta, Stored, Term,
+    AdminDone, AdminRefusal, ClientAddress, Command, CommandExecutor, Event, Index, LogBase, Nanos, NodeId, PeerMessage, Record, Reply,
+    SnapshotFile, SnapshotMeta, Stored, Term,
 };
 use mutants::Mutant;
 
@@ -148,7 +148,7 @@ impl<C: Command> RawCurp<C> {
 
     /// The log, and what belongs to it.
     pub fn storage(&self) -> Stored<'_, C> {
-        Stored { hard_state: self.hard_state, membership: &self.membership, log: &self.log, snapshot: self.snapshots.latest.as_ref() }
+        Stored { hard_state: self.hard_state, membership: self.membership(), log: &self.log, snapshot: self.snapshots.latest.as_ref() }
     }
 
     /// Index of the latest durable snapshot; 0 if there is none.
@@ -210,15 +210,6 @@ impl<C: Command> RawCurp<C> {
             return self.own_snapshot_saved(file);
         }
         self.snapshots.saving = Some(Saving { file, sent: None });
-    }
-
-    /// The configuration as of an index, which is not before the log's base.
-    fn membership_at(&self, index: Index) -> Membership {
-        let base = self.log.base().index;
-        let entries = self.log.after(base, index.saturating_sub(base) as usize);
-        let in_log = entries.iter().rev().find_map(|e| e.membership()).map(|m| &**m);
-        let before = || self.snapshots.latest.as_ref().map_or(&self.initial_membership, |s| &s.meta.membership);
-        in_log.unwrap_or_else(before).clone()
     }
 
     /// The file of the snapshot at `index`, asked for by [`Output::save`](super::Output::save), is complete and durable.
@@ -421,6 +412,7 @@ impl<C: Command> RawCurp<C> {
         };
         let State { applied_revision, hash_chain, sessions, .. } = state;
         let SnapshotMeta { index, term: last_term, ref membership } = file.meta;
+        let membership = membership.clone();
         (self.applied_revision, self.hash_chain, self.sessions) = (applied_revision, hash_chain, sessions);
         self.hash_sum = executor.state_sum();
         self.applied = index;
@@ -443,12 +435,7 @@ impl<C: Command> RawCurp<C> {
         let (term, state_hash) = (self.hard_state.term, self.state_hash());
         tracing::info!(term, index, from, "installs a snapshot");
         self.out.events.push(Event::InstallSnapshot { term, from, index, last_term, state_hash });
-        if *membership != self.membership {
-            self.membership = membership.clone();
-            let membership = membership.clone();
-            self.out.changes.push(super::StateChange::Configuration(membership.clone()));
-            self.out.events.push(Event::UseConfig { term, membership, cause: ConfigCause::Installed });
-        }
+        self.install_config(&membership);
         self.drop_settled(mutants::on(Mutant::PoolClearAtSnapshot));
         self.snapshot_is_latest(file, seq);
         self.send_appended(from, self.log.last_index());

@@ -22,6 +22,7 @@ macro_rules! say {
 }
 
 mod inspect;
+mod member;
 
 /// Every clock's reading at the start: not 0, so that "never" and "at the start" differ.
 const START: Nanos = 1_000_000_000;
@@ -52,6 +53,8 @@ struct Life {
     saving: Option<SnapshotFile>,
     /// Reads that came here, and their index once it is known.
     reads: BTreeMap<ReadId, (Cmd, Option<Index>)>,
+    /// It stops when its records up to this number are durable.
+    stops_at: Option<u64>,
 }
 
 struct Node {
@@ -112,6 +115,10 @@ pub struct Cluster {
     /// Answers to reads.
     pub read: Vec<(ReadId, Option<u64>)>,
     hashes: BTreeMap<Index, u64>,
+    /// Every configuration that a node has used, by version.
+    configs: BTreeMap<ConfigVersion, Membership>,
+    /// Whether state changes are shown.
+    pub changes: bool,
     /// The transcript.
     pub out: String,
 }
@@ -124,7 +131,7 @@ impl Cluster {
         let membership = Membership::initial(1..=voters);
         let mut cluster = Cluster {
             config,
-            membership,
+            membership: membership.clone(),
             nodes: BTreeMap::new(),
             flights: Vec::new(),
             isolated: BTreeSet::new(),
@@ -132,8 +139,11 @@ impl Cluster {
             reads: BTreeMap::new(),
             read: Vec::new(),
             hashes: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            changes: false,
             out: String::new(),
         };
+        cluster.configs.insert(membership.version, membership);
         for id in 1..=voters {
             cluster.nodes.insert(id, Node { now: START, lives: 0, disk: Disk::default(), life: None });
             cluster.start(id).and_then(|()| cluster.persist(id, None)).expect("a fresh node starts");
@@ -158,8 +168,9 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| node.life.is_none()).map(|(id, _)| *id).collect()
     }
 
-    pub fn voters(&self) -> u32 {
-        self.membership.voters.len() as u32
+    /// The greatest id that a node has.
+    pub fn newest(&self) -> NodeId {
+        self.nodes.keys().copied().max().unwrap_or(0)
     }
 
     /// Executions under way.
@@ -203,6 +214,9 @@ impl Cluster {
             {
                 assert_eq!(self.hashes.get(index), Some(state_hash), "node {id} has another state in its snapshot of {index}");
             }
+            if let Event::UseConfig { membership, .. } = event {
+                self.configs.insert(membership.version, membership.clone());
+            }
             say!(self, "{id} {}", show::event(event));
         }
         let first = written + 1 - (output.records.len() + output.checkpoint.len()) as u64;
@@ -227,6 +241,12 @@ impl Cluster {
                 say!(self, "{id} -> {} {}; waits for #{}", to(outgoing.to), show::message(&outgoing.message), outgoing.after);
                 self.life(id)?.waiting.push(outgoing);
             }
+        }
+        for change in output.changes.iter().filter(|_| self.changes) {
+            say!(self, "{id} reports: {}", show::change(change));
+        }
+        if output.shut_down {
+            self.life(id)?.stops_at = Some(written);
         }
         for task in output.tasks {
             say!(self, "{id} may run task {task}");
@@ -335,7 +355,8 @@ impl Cluster {
         for outgoing in ready {
             self.send(id, outgoing, "now ");
         }
-        self.take_output(id)
+        self.take_output(id)?;
+        self.stop_if_told(id)
     }
 
     /// The file of a node's snapshot is durable.
@@ -456,7 +477,11 @@ impl Cluster {
                     busy = true;
                     self.persist(id, None)?;
                 }
-                if !self.life(id)?.tasks.is_empty() {
+                if self.node(id)?.life.is_none() {
+                    // It has stopped: the cluster shuts down.
+                    continue;
+                }
+                if self.node(id)?.life.as_ref().is_some_and(|life| !life.tasks.is_empty()) {
                     busy = true;
                     self.exec(id, None)?;
                 }
@@ -509,7 +534,7 @@ impl Cluster {
         let mut kv = Kv::default();
         let raw = RawCurp::new(id, config, membership, node.disk.found(), node.lives, node.now, &mut kv).map_err(|e| e.to_string())?;
         let (waiting, tasks, reads) = (Vec::new(), Vec::new(), BTreeMap::new());
-        node.life = Some(Life { raw, kv, durable: 0, waiting, tasks, saving: None, reads });
+        node.life = Some(Life { raw, kv, durable: 0, waiting, tasks, saving: None, reads, stops_at: None });
         self.take_output(id)
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] …` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms |
+//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] [changes=true] …` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms; `changes` shows state changes |
 //! | `… [append-bytes=N] [window=64] [snapshot-every=0] [trailing=0] [chunk=65536]` | limits of the same command; a `put` counts 16 bytes; by default snapshots are made when asked for, and nothing trails |
 //! | `wait 150ms [nodes=1,2]` | clocks go on, nobody looks at them |
 //! | `tick 1 [150ms]` | node 1's clock goes on, and it looks at its timers |
@@ -26,7 +26,10 @@
 //! | `unreachable 1 3` | node 1's transport cannot reach node 3: what is on its way is lost |
 //! | `read 2 get x [from=9]` | a linearizable read at node 2 |
 //! | `client 2.1` | what the command's client has been told so far, and whether its fast round is complete |
-//! | `status`, `log 1`, `pool 1` | what the nodes know |
+//! | `new 4` | node 4, which never ran before, starts |
+//! | `change 1 add 4 [at=ADDRESS] [base=7@2]` | node 1 is asked to add learner 4 to its own configuration, or to another one; also `promote 4`, `remove 2`, `update 2 at=ADDRESS` |
+//! | `move-leader 1 2`, `shutdown 1` | node 1 is asked to hand its leadership to node 2, to stop the cluster |
+//! | `status [1]`, `log 1`, `pool 1` | what the nodes know |
 //!
 //! `quiet COMMAND` does the same and says nothing.
 
@@ -73,14 +76,17 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
             snapshot_chunk_bytes: line.option("chunk")?.unwrap_or(64 << 10),
             ..Config::default()
         };
+        let changes = line.option("changes")?.unwrap_or(false);
         line.done()?;
-        *cluster = Some(Cluster::new(voters, limits));
+        let new = cluster.insert(Cluster::new(voters, limits));
+        new.changes = changes;
         return Ok(());
     }
     let cluster = cluster.as_mut().ok_or("a script begins with `cluster voters=N`")?;
     match name {
         "deliver" | "drop" | "hold" | "copy" | "release" | "damage" => network(cluster, name, line),
         "session" | "end-session" | "snapshot" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "new" | "change" | "move-leader" | "shutdown" => crate::admin::run(cluster, name, line),
         _ => node(cluster, name, line),
     }
 }
@@ -138,7 +144,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
 fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<ClientAddress>, line: &mut Line<'_>) -> Result<(), String> {
     let id = propose_id(line)?;
     let (first, term) = (line.option("first")?.unwrap_or(1), line.option::<Term>("term")?);
-    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?.unwrap_or_default();
+    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?;
     let command: Cmd = line.rest()?;
     line.done()?;
     let from = from.unwrap_or(id.client as ClientAddress);
@@ -152,6 +158,7 @@ fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<Client
         let proposal = proposal.clone();
         cluster.input(node, |raw, _, now| raw.request(from, Request::Propose { proposal }, now))?;
     }
+    let config = config.unwrap_or(cluster.raw(node)?.membership().version);
     let others = cluster.up().into_iter().filter(|&other| other != node);
     let witnesses: Vec<NodeId> = match name {
         "propose" => vec![],
@@ -171,14 +178,18 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
         let time = if name == "wait" { line.value::<Duration>("duration")?.0 } else { 0 };
         let option = if name == "wait" { "nodes" } else { "with" };
         let nodes = line.nodes(option)?.unwrap_or_else(|| cluster.up());
+        let one = line.maybe_word().filter(|_| name == "status").map(|node| node.parse().map_err(|_| "a node is a number"));
         line.done()?;
         return match name {
             "wait" => nodes.into_iter().try_for_each(|node| cluster.pass(node, time)),
             "settle" => cluster.settle(&nodes, None),
-            _ => {
-                cluster.status();
-                Ok(())
-            }
+            _ => match one {
+                Some(node) => cluster.status_of(node?),
+                None => {
+                    cluster.status();
+                    Ok(())
+                }
+            },
         };
     }
     let names =
@@ -254,7 +265,7 @@ fn propose_id(line: &mut Line<'_>) -> Result<ProposeId, String> {
     line.word("propose id")?.parse()
 }
 
-fn config_version(s: &str) -> Result<ConfigVersion, String> {
+pub fn config_version(s: &str) -> Result<ConfigVersion, String> {
     let parsed = s.split_once('@').and_then(|(index, term)| Some(ConfigVersion { term: term.parse().ok()?, index: index.parse().ok()? }));
     parsed.ok_or_else(|| format!("`{s}` is not a configuration; one looks like 2@1"))
 }
