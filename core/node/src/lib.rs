@@ -155,7 +155,7 @@ pub struct Node {
     /// It has stopped, after a failure or in good order, and ignores all further input.
     failed: bool,
     /// The cluster's shutdown is applied: the node stops when records up to here are durable.
-    stops_at: Option<Token>,
+    stop_after: Option<Token>,
 }
 
 /// What a write is, to know what its end means.
@@ -205,7 +205,7 @@ impl Node {
             spare: curp::Output::default(),
             repaired: false,
             failed: false,
-            stops_at: None,
+            stop_after: None,
         };
         node.in_flight.push_back((FOUND, InFlight::Log { end: node.wal.end(), synced: true }));
         out.writes.push(Write { token: FOUND, ops: recovered.repairs, sync: true });
@@ -218,7 +218,7 @@ impl Node {
         if self.failed {
             return;
         }
-        if let Some(last) = self.stops_at {
+        if let Some(last) = self.stop_after {
             return self.stop(last, &input, out);
         }
         let is_tick = matches!(input, Input::Tick);
@@ -331,7 +331,7 @@ impl Node {
         out.events.append(&mut raw_out.events);
         out.changes.append(&mut raw_out.changes);
         if std::mem::take(&mut raw_out.shut_down) {
-            self.stops_at = Some(self.raw.written());
+            self.stop_after = Some(self.raw.written());
             self.pending_sync = true;
         }
         self.checkpoint(&mut raw_out.checkpoint, out);

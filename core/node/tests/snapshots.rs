@@ -112,7 +112,7 @@ impl Host {
     }
 }
 
-/// A cluster of one makes a snapshot every three entries, and its power fails at every moment, in every way.
+/// A cluster of one makes a snapshot every three entries. At every moment its power fails, in every way, and it is killed.
 #[test]
 fn whatever_a_power_loss_leaves_is_enough() {
     let mut host = Host::start(1, 1, &Files::new(), 1000 * MS).expect("an empty disk");
@@ -137,7 +137,7 @@ fn whatever_a_power_loss_leaves_is_enough() {
             }
         }
         let answered = host.answered();
-        host.disk.power_fails(|files| {
+        let mut look = |files: &Files| {
             if host.synced > 0 && seen.insert(files.clone()) {
                 left += 1;
                 let mut after = Host::start(1, 1, files, host.now).unwrap_or_else(|e| panic!("{e}\n{:?}", files.keys()));
@@ -151,7 +151,12 @@ fn whatever_a_power_loss_leaves_is_enough() {
                 let (sum, full) = (after.node.raw().hash_sum(), after.node.store().full_hash());
                 assert_eq!(sum, full, "the state's hash was restored with it");
             }
-        });
+        };
+        host.disk.power_fails(&mut look);
+        // After a kill everything written is there, durable or not.
+        let mut killed = host.disk.clone();
+        killed.kill();
+        look(&killed.read());
         host.end_write();
     }
     assert_eq!((next, host.answered().len()), (10, 9), "all was answered");
