@@ -146,18 +146,16 @@ pub struct Node {
     last_token: Token,
     /// The disk holds more than before, for good: there may be files that nobody needs any more.
     tidy: bool,
-    /// The node stops once records up to here are durable.
-    stop_after: Option<Token>,
     /// Reads whose index is asked for, or waited for.
     reads: BTreeMap<ReadId, PendingRead>,
     spare: curp::Output<Request>,
     /// The repairs of the log found at start have ended. Before that nothing may be appended: a frame says how far the log is synced,
     /// and until then that is not true of what was found.
     repaired: bool,
-    /// The cluster's shutdown is applied, and all that was written is durable.
-    stopped: bool,
     /// It has stopped, after a failure or in good order, and ignores all further input.
     failed: bool,
+    /// The cluster's shutdown is applied: the node stops when records up to here are durable.
+    stop_after: Option<Token>,
 }
 
 /// What a write is, to know what its end means.
@@ -186,7 +184,7 @@ impl Node {
     pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
         let Start { id, config, membership, files, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
-        if files.is_empty() && !first && !mutants::on(Mutant::RepairedNodeVotes) {
+        if !files.keys().any(|file| file.starts_with("wal-")) && !first && !mutants::on(Mutant::RepairedNodeVotes) {
             return Err(StartError::DiskLost(id));
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
@@ -203,12 +201,11 @@ impl Node {
             in_flight: VecDeque::new(),
             last_token: FOUND,
             tidy: false,
-            stop_after: None,
             reads: BTreeMap::new(),
             spare: curp::Output::default(),
             repaired: false,
-            stopped: false,
             failed: false,
+            stop_after: None,
         };
         node.in_flight.push_back((FOUND, InFlight::Log { end: node.wal.end(), synced: true }));
         out.writes.push(Write { token: FOUND, ops: recovered.repairs, sync: true });
@@ -220,6 +217,9 @@ impl Node {
     pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Output) {
         if self.failed {
             return;
+        }
+        if let Some(last) = self.stop_after {
+            return self.stop(last, &input, out);
         }
         let is_tick = matches!(input, Input::Tick);
         match input {
@@ -284,9 +284,6 @@ impl Node {
                     self.wal.synced(end);
                     self.tidy = true;
                     self.raw.durable(done);
-                    if self.stop_after.is_some_and(|last| last <= done) {
-                        self.stopped = true;
-                    }
                 }
                 InFlight::Log { synced: false, .. } => {}
                 InFlight::Snapshot(index) => self.raw.snapshot_saved(index, &mut self.store),
@@ -295,6 +292,30 @@ impl Node {
                     self.tidy = true;
                 }
             }
+        }
+    }
+
+    /// The shutdown is applied: nothing happens here any more but that records up to `last` become durable.
+    fn stop(&mut self, last: Token, input: &Input, out: &mut Output) {
+        match *input {
+            Input::DiskDone(token) => {
+                self.repaired = true;
+                while let Some(&(done, write)) = self.in_flight.front()
+                    && done <= token
+                {
+                    self.in_flight.pop_front();
+                    if matches!(write, InFlight::Log { synced: true, .. }) && done >= last {
+                        self.failed = true;
+                        out.shut_down = true;
+                    }
+                }
+                self.flush(out, false);
+            }
+            Input::DiskFailed(token) => {
+                self.failed = true;
+                out.fatal = Some(format!("write {token} could not be synced; what the disk holds of it is unknown"));
+            }
+            _ => {}
         }
     }
 
@@ -321,10 +342,6 @@ impl Node {
         self.spare = raw_out;
         self.save_and_tidy(out);
         self.flush(out, false);
-        if self.stopped {
-            self.failed = true;
-            out.shut_down = true;
-        }
     }
 
     /// Hands records to the disk: at once if something waits for them and the disk is not busy; on a tick, whatever there is.

@@ -32,7 +32,7 @@ impl<C: Command> RawCurp<C> {
             self.apply_finished(executor);
             self.maybe_open(executor);
             if self.snapshot_barrier(executor) {
-                return;
+                break;
             }
             let task = self.next_task + 1;
             let Some(item) = self.queue.startable() else { break };
