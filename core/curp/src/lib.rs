@@ -29,7 +29,8 @@ pub use event::*;
 pub use message::*;
 pub use queue::TaskId;
 pub use raw::{
-    Config, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SnapshotError, SoftState, StateChange, Status, has_change,
+    Config, FOUND, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SnapshotError, SoftState, StateChange, Status,
+    has_change,
 };
 pub use storage::{Found, Storage, StorageError, Stored, entry_bytes};
 pub use types::*;

@@ -65,6 +65,8 @@ mutants! {
     ApplyBeforePersist = "apply-before-persist", "D", "entries are applied before they are durable here";
     AckBeforeFsync = "ack-before-fsync", "D", "a batch is acknowledged before its sync returned";
     FsyncErrorRetried = "fsync-error-retried", "D", "a failed sync is retried and then trusted";
+    RenameWithoutDirSync = "rename-without-dir-sync", "D", "a new segment or a renamed snapshot is relied on without a sync of the directory";
+    TornTailAccepted = "torn-tail-accepted", "DMS", "a record whose checksum does not match is accepted at a start if it decodes";
     ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
     ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";
     StaleAppendReply = "stale-append-reply", "DM", "an answer to an Append of an earlier term raises the match index";

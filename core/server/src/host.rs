@@ -50,4 +50,6 @@ pub trait Host: Clock + Storage + Transport + Processor {
     fn settled(&self) {}
     /// The node has stopped for good.
     fn fatal(&self, reason: String);
+    /// The node has stopped in good order: the cluster shuts down.
+    fn shut_down(&self) {}
 }

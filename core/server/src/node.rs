@@ -168,6 +168,11 @@ impl<H: Host> Shared<H> {
             *stopped = true;
             self.host.fatal(reason);
         }
+        out.changes.clear();
+        if std::mem::take(&mut out.shut_down) {
+            *stopped = true;
+            self.host.shut_down();
+        }
         let due = node.next_due();
         if due < *armed {
             *armed = due;

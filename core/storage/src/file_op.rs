@@ -1,5 +1,7 @@
 //! What the log asks of a disk. The node owns none: it hands these out, in order, and whoever drives it does them.
 
+use mutants::Mutant;
+
 /// One operation on the node's directory. Operations take effect in the order given; none is durable before a later `Sync` of
 /// its file (contents, length) or `SyncDir` (names) has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,4 +44,12 @@ pub enum FileOp {
     },
     /// Makes the directory's names durable.
     SyncDir,
+}
+
+/// Asks for new names to be made durable. Without it a file that is whole on the disk may be under its old name, or under none, after a
+/// power loss (etcd #6368).
+pub(crate) fn sync_new_name(ops: &mut Vec<FileOp>) {
+    if !mutants::on(Mutant::RenameWithoutDirSync) {
+        ops.push(FileOp::SyncDir);
+    }
 }

@@ -19,7 +19,12 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 32;
 /// Frames begin at multiples of this many bytes.
 pub(crate) const ALIGN: usize = 8;
 
-const VERSION: u32 = 1;
+/// The lower half of the header's version field.
+const VERSION: u32 = 2;
+/// In the upper half: the segment's first frame is a checkpoint.
+const CHECKPOINT: u32 = 1 << 16;
+/// No log grows to here; so sums of places and lengths do not overflow, whatever a file says.
+const LSN_MAX: Lsn = 1 << 62;
 const SEGMENT_MAGIC: [u8; 8] = *b"CURPWAL\n";
 /// No byte of it is 0 or 0xff, which disks are filled with.
 const FRAME_MAGIC: [u8; 4] = [0xb7, b'f', b'r', 0x1a];
@@ -34,19 +39,19 @@ pub(crate) fn segment_sequence(file: &str) -> Option<u64> {
     let digits = file.strip_prefix("wal-")?.strip_suffix(".log")?;
     let sequence = u64::from_str_radix(digits, 16).ok()?;
     // One number has one name: no capitals, no sign, no missing zeros.
-    (segment_name(sequence) == file).then_some(sequence)
+    (sequence >= FIRST_SEGMENT && segment_name(sequence) == file).then_some(sequence)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a slice of 4 bytes"))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a slice of 8 bytes"))
 }
 
 /// CRC-32 of `bytes` without the four at `crc_at`, which hold it.
-fn crc_around(bytes: &[u8], crc_at: usize) -> u32 {
+pub(crate) fn crc_around(bytes: &[u8], crc_at: usize) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..crc_at]);
     hasher.update(&bytes[crc_at + 4..]);
@@ -59,6 +64,8 @@ pub(crate) struct Header {
     pub sequence: u64,
     pub start: Lsn,
     pub mark: Lsn,
+    /// The first frame is a checkpoint: nothing before this segment is needed once that frame is durable.
+    pub checkpoint: bool,
 }
 
 /// Why a header was not accepted.
@@ -74,7 +81,8 @@ impl Header {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let base = out.len();
         out.extend_from_slice(&SEGMENT_MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.checkpoint { VERSION | CHECKPOINT } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         for field in [self.sequence, self.start, self.mark] {
             out.extend_from_slice(&field.to_le_bytes());
@@ -92,11 +100,13 @@ impl Header {
         if u32_at(bytes, 12) != crc_around(bytes, 12) {
             return Err(HeaderFault::Bad(Fault::Checksum));
         }
-        if u32_at(bytes, 8) != VERSION {
-            return Err(HeaderFault::Version(u32_at(bytes, 8)));
+        let version = u32_at(bytes, 8);
+        if version & !CHECKPOINT != VERSION {
+            return Err(HeaderFault::Version(version));
         }
-        let header = Header { sequence: u64_at(bytes, 16), start: u64_at(bytes, 24), mark: u64_at(bytes, 32) };
-        if header.sequence != sequence || header.mark > header.start {
+        let checkpoint = version & CHECKPOINT != 0;
+        let header = Header { sequence: u64_at(bytes, 16), start: u64_at(bytes, 24), mark: u64_at(bytes, 32), checkpoint };
+        if header.sequence != sequence || header.mark > header.start || header.start > LSN_MAX {
             return Err(HeaderFault::Bad(Fault::Place));
         }
         Ok(header)
@@ -116,6 +126,15 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame at the beginning of `bytes`, which lies at `lsn`; `None` if that is not known, and then any place is accepted.
     pub(crate) fn parse(bytes: &'a [u8], lsn: Option<Lsn>) -> Result<Frame<'a>, Fault> {
+        let frame = Frame::unchecked(bytes, lsn)?;
+        if u32_at(bytes, 28) != crc_around(&bytes[..frame.bytes], 28) {
+            return Err(Fault::Checksum);
+        }
+        Ok(frame)
+    }
+
+    /// The same without a look at the checksum.
+    pub(crate) fn unchecked(bytes: &'a [u8], lsn: Option<Lsn>) -> Result<Frame<'a>, Fault> {
         let Some(header) = bytes.get(..FRAME_HEADER_BYTES) else { return Err(Fault::Short) };
         if header[..4] != FRAME_MAGIC {
             return Err(Fault::Magic);
@@ -127,9 +146,6 @@ impl<'a> Frame<'a> {
         let length = u32_at(header, 4) as usize;
         let total = FRAME_HEADER_BYTES + length.next_multiple_of(ALIGN);
         let Some(frame) = bytes.get(..total) else { return Err(Fault::Short) };
-        if u32_at(header, 28) != crc_around(frame, 28) {
-            return Err(Fault::Checksum);
-        }
         let payload = &frame[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + length];
         Ok(Frame { mark: u64_at(header, 16), records: u32_at(header, 24), payload, bytes: total })
     }
@@ -175,33 +191,43 @@ mod tests {
     fn one_number_has_one_name() {
         assert_eq!(segment_name(26), "wal-000000000000001a.log");
         assert_eq!(segment_sequence("wal-000000000000001a.log"), Some(26));
-        for other in ["wal-000000000000001A.log", "wal-1a.log", "wal-+00000000000001a.log", "wal-000000000000001a.log.tmp", "snap", ""] {
+        for other in [
+            "wal-000000000000001A.log",
+            "wal-1a.log",
+            "wal-+00000000000001a.log",
+            "wal-0000000000000000.log",
+            "wal-000000000000001a.log.tmp",
+            "snap",
+            "",
+        ] {
             assert_eq!(segment_sequence(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_header_is_read_back_and_every_flipped_bit_is_noticed() {
-        let header = Header { sequence: 7, start: 4096, mark: 4000 };
-        let mut bytes = Vec::new();
-        header.write(&mut bytes);
-        assert_eq!(bytes.len(), HEADER_BYTES);
-        assert_eq!(Header::parse(&bytes, 7), Ok(header));
-        assert_eq!(Header::parse(&bytes, 8), Err(HeaderFault::Bad(Fault::Place)));
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(Header::parse(&flipped, 7), Err(HeaderFault::Bad(_))), "bit {bit}");
+        for checkpoint in [false, true] {
+            let header = Header { sequence: 7, start: 4096, mark: 4000, checkpoint };
+            let mut bytes = Vec::new();
+            header.write(&mut bytes);
+            assert_eq!(bytes.len(), HEADER_BYTES);
+            assert_eq!(Header::parse(&bytes, 7), Ok(header));
+            assert_eq!(Header::parse(&bytes, 8), Err(HeaderFault::Bad(Fault::Place)));
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(matches!(Header::parse(&flipped, 7), Err(HeaderFault::Bad(_))), "bit {bit}");
+            }
         }
     }
 
     #[test]
     fn an_intact_header_of_another_version_is_no_torn_write() {
         let mut bytes = Vec::new();
-        Header { sequence: 1, start: 0, mark: 0 }.write(&mut bytes);
-        bytes[8] = 2;
+        Header { sequence: 1, start: 0, mark: 0, checkpoint: false }.write(&mut bytes);
+        bytes[8] = 3;
         let crc = crc_around(&bytes, 12);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::parse(&bytes, 1), Err(HeaderFault::Version(2)));
+        assert_eq!(Header::parse(&bytes, 1), Err(HeaderFault::Version(3)));
     }
 }

@@ -1,32 +1,38 @@
 //! The log as the disk holds it, followed change by change: what a node would recover if it lost power now. Checkers ask this of
 //! the simulated disk's durable bytes thousands of times in a run.
 //!
-//! Invariant: at any time the answer is what [`crate::recover`] gives for the same files. It uses the same decoding; only an append to the last
-//! segment is read alone, everything else is read again from the beginning.
+//! Invariant: at any time the answer is what [`crate::recover`] gives for the same files. It uses the same decoding; an append to the last
+//! segment is read alone, a segment before the last checkpoint is not read at all, a snapshot file only if the log refers to it and one of the
+//! two changed. After any other change the log is read again from its last checkpoint.
 
 use std::collections::BTreeMap;
 
-use curp::{Command, Durable};
+use curp::{Command, Durable, SnapshotFile};
 
 use crate::recover::{self, Replay};
-use crate::{Corruption, Lsn};
+use crate::{Corruption, Lsn, format, snapshot};
 
 /// Follows the durable files of one node.
 pub struct Reader<C: Command> {
     files: BTreeMap<String, Vec<u8>>,
     state: Result<State<C>, Corruption>,
+    /// The snapshot that the log refers to; none while there is no such log.
+    snapshot: Result<Option<SnapshotFile>, Corruption>,
     generation: u64,
 }
 
 struct State<C: Command> {
     replay: Replay<C>,
+    /// The segment with which the log begins.
+    first: u64,
     /// The last segment's file, start and length, if the log can be read on from its end.
     tail: Option<(String, Lsn, usize)>,
 }
 
 impl<C: Command> Default for Reader<C> {
     fn default() -> Self {
-        Reader { files: BTreeMap::new(), state: Ok(State { replay: Replay::new(), tail: None }), generation: 0 }
+        let state = State { replay: Replay::new(), first: 1, tail: None };
+        Reader { files: BTreeMap::new(), state: Ok(state), snapshot: Ok(None), generation: 0 }
     }
 }
 
@@ -44,7 +50,7 @@ impl<C: Command> Reader<C> {
             let mut bytes = vec![0; offset];
             bytes.extend_from_slice(data);
             self.files.insert(file.to_owned(), bytes);
-            return self.read_again();
+            return self.changed(file);
         };
         // What is written again as it was is no change: disks may report whole blocks.
         let same = bytes.get(offset..).unwrap_or_default();
@@ -58,7 +64,7 @@ impl<C: Command> Reader<C> {
             None => {
                 bytes.resize(offset, 0);
                 bytes.extend_from_slice(data);
-                self.read_again();
+                self.changed(file);
             }
         }
     }
@@ -66,7 +72,7 @@ impl<C: Command> Reader<C> {
     /// The file is durably gone.
     pub fn remove(&mut self, file: &str) {
         if self.files.remove(file).is_some() {
-            self.read_again();
+            self.changed(file);
         }
     }
 
@@ -75,17 +81,28 @@ impl<C: Command> Reader<C> {
     /// # Errors
     /// The [`Corruption`] that [`crate::recover`] reports.
     pub fn durable(&self) -> Result<&Durable<C>, &Corruption> {
-        self.state.as_ref().map(|state| &state.replay.durable)
+        let state = self.state.as_ref()?;
+        self.snapshot.as_ref().map(|_| &state.replay.durable)
     }
 
-    /// A number that rises whenever the answer of [`Reader::durable`] may have changed.
+    /// The snapshot that the log refers to, from which a node would start.
+    ///
+    /// # Errors
+    /// The same as [`Reader::durable`]'s.
+    pub fn snapshot(&self) -> Result<Option<&SnapshotFile>, &Corruption> {
+        self.state.as_ref()?;
+        self.snapshot.as_ref().map(Option::as_ref)
+    }
+
+    /// A number that rises whenever the answer of [`Reader::durable`] or [`Reader::snapshot`] may have changed.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// How many records [`Reader::durable`] is folded from; 0 where it is an error.
+    /// How many records [`Reader::durable`] is folded from; 0 where it is an error. A checkpoint's own count, those before it do not: the number falls
+    /// when one becomes durable.
     pub fn records(&self) -> u64 {
-        self.state.as_ref().map_or(0, |state| state.replay.records)
+        if self.snapshot.is_err() { 0 } else { self.state.as_ref().map_or(0, |state| state.replay.records) }
     }
 
     /// The files' durable contents.
@@ -95,26 +112,57 @@ impl<C: Command> Reader<C> {
 
     /// `file` has grown: decodes the new bytes alone if they are whole frames at the end of the log.
     fn read_on(&mut self, file: &str) {
-        if let Ok(State { replay, tail: Some((last, start, len)) }) = &mut self.state
+        if let Ok(State { replay, tail: Some((last, start, len)), .. }) = &mut self.state
             && last == file
         {
             let bytes = &self.files[file];
             let before = replay.records;
-            let (end, stop) = replay.frames(bytes, *start, *len);
+            // Not the first frame of the segment, unless it has no flag: only a segment with all that its header promises is a log's end.
+            let (end, stop) = replay.frames(bytes, *start, *len, false);
             self.generation += u64::from(replay.records > before);
             *len = end;
             if stop.is_none() {
-                return;
+                return self.follow_snapshot();
             }
         }
-        self.read_again();
+        self.changed(file);
+    }
+
+    /// `file` came, went, or is otherwise than it was.
+    fn changed(&mut self, file: &str) {
+        let segment = format::segment_sequence(file);
+        match &self.state {
+            Ok(State { first, .. }) if segment.is_some_and(|sequence| sequence < *first) => {}
+            Ok(State { replay, .. }) if segment.is_none() && replay.records > 0 => {
+                let referred = replay.durable.snapshot.as_ref().map(|meta| meta.index);
+                if referred.is_some() && snapshot::snapshot_index(file) == referred {
+                    self.load_snapshot();
+                }
+            }
+            _ => self.read_again(),
+        }
     }
 
     fn read_again(&mut self) {
         self.generation += 1;
-        self.state = recover::scan(&recover::segments(&self.files)).map(|scan| {
+        self.state = recover::scan(&self.files).map(|scan| {
             let tail = scan.tail();
-            State { replay: scan.replay, tail }
+            State { replay: scan.replay, first: scan.first, tail }
         });
+        self.follow_snapshot();
+    }
+
+    /// Reads the snapshot if the log refers to another one than before.
+    fn follow_snapshot(&mut self) {
+        let referred = self.state.as_ref().ok().and_then(|state| state.replay.durable.snapshot.as_ref());
+        if !matches!(&self.snapshot, Ok(loaded) if loaded.as_ref().map(|file| &file.meta) == referred) {
+            self.load_snapshot();
+        }
+    }
+
+    fn load_snapshot(&mut self) {
+        self.generation += 1;
+        let referred = self.state.as_ref().ok().and_then(|state| state.replay.durable.snapshot.as_ref());
+        self.snapshot = snapshot::load(&self.files, referred);
     }
 }

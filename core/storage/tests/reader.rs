@@ -16,6 +16,12 @@ enum Change {
     Repeat(prop::sample::Index, prop::sample::Index),
     /// A file is gone.
     Remove(prop::sample::Index),
+    /// A snapshot of the log but so many entries is saved, and then recorded.
+    Snapshot(u64, Vec<u8>),
+    /// The log keeps so many entries before the snapshot.
+    Checkpoint(u64),
+    /// What is obsolete goes, one write of it.
+    Obsolete,
     /// The node starts again.
     Restart,
 }
@@ -27,6 +33,9 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (index(), index(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(f, at, data)| Change::Overwrite(f, at, data)),
         2 => (index(), index()).prop_map(|(f, at)| Change::Repeat(f, at)),
         1 => index().prop_map(Change::Remove),
+        5 => (0..3u64, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(behind, data)| Change::Snapshot(behind, data)),
+        3 => (0..3u64).prop_map(Change::Checkpoint),
+        8 => Just(Change::Obsolete),
         3 => Just(Change::Restart),
     ]
 }
@@ -56,9 +65,26 @@ fn perform_reported(files: &mut Files, reader: &mut Reader<Blob>, ops: &[FileOp]
                 perform(files, op);
                 reader.remove(file);
             }
-            _ => perform(files, op),
+            FileOp::Rename { from, to } => {
+                perform(files, op);
+                reader.remove(from);
+                reader.change(to, 0, &files[to]);
+            }
+            FileOp::Sync { .. } | FileOp::SyncDir => {}
         }
     }
+}
+
+/// What both say of the same files.
+type Answer = Result<(curp::Durable<Blob>, Option<curp::SnapshotFile>), storage::Corruption>;
+
+fn from_scratch(files: &Files) -> Answer {
+    recover::<Blob>(files).map(|recovered| (recovered.durable, recovered.snapshot))
+}
+
+fn of_reader(reader: &Reader<Blob>) -> Answer {
+    let snapshot = reader.snapshot().map_err(Clone::clone)?;
+    Ok((reader.durable().map_err(Clone::clone)?.clone(), snapshot.cloned()))
 }
 
 proptest! {
@@ -71,7 +97,7 @@ proptest! {
         let mut wal = None;
         let mut durable = curp::Durable::default();
         for change in std::iter::once(Change::Restart).chain(changes) {
-            let (generation, before) = (reader.generation(), reader.durable().cloned().map_err(Clone::clone));
+            let (generation, before) = (reader.generation(), of_reader(&reader));
             let pick = |files: &Files, index: prop::sample::Index| files.keys().nth(index.index(files.len().max(1))).cloned();
             match change {
                 Change::Append(batch, pieces) => {
@@ -80,6 +106,35 @@ proptest! {
                     let records: Vec<_> = batch.steps.into_iter().map(|step| place(step, &mut durable)).collect();
                     let appended = wal.append(&records, batch.sync);
                     perform_reported(&mut files, &mut reader, &appended.ops, pieces);
+                    if batch.sync {
+                        wal.synced(appended.end);
+                    }
+                }
+                Change::Snapshot(behind, data) => {
+                    let (Some(wal), Some(file)) = (wal.as_mut(), snapshot_of(&durable, behind, data)) else { continue };
+                    perform_reported(&mut files, &mut reader, &wal.save_snapshot(&file), 2);
+                    prop_assert_eq!(of_reader(&reader), before.clone(), "nothing refers to it yet");
+                    let record = curp::Record::Snapshot(file.meta.clone());
+                    durable.apply(record.clone()).expect("a snapshot leaves no gap");
+                    let appended = wal.append(&[record], true);
+                    perform_reported(&mut files, &mut reader, &appended.ops, 1);
+                    wal.synced(appended.end);
+                    prop_assert_eq!(reader.snapshot().ok().flatten(), Some(&file));
+                }
+                Change::Checkpoint(trailing) => {
+                    let Some(wal) = wal.as_mut() else { continue };
+                    let records = checkpoint_records(&durable, trailing);
+                    records.iter().for_each(|record| durable.apply(record.clone()).expect("no gap"));
+                    let appended = wal.checkpoint(&records);
+                    perform_reported(&mut files, &mut reader, &appended.ops, 2);
+                    wal.synced(appended.end);
+                    prop_assert_eq!(reader.records(), records.len() as u64);
+                }
+                Change::Obsolete => {
+                    let Some(appended) = wal.as_mut().and_then(|wal| wal.obsolete::<Blob>()) else { continue };
+                    perform_reported(&mut files, &mut reader, &appended.ops, 1);
+                    prop_assert_eq!(of_reader(&reader), before.clone(), "nothing that is needed goes");
+                    wal.as_mut().expect("it asked for this").synced(appended.end);
                 }
                 Change::Overwrite(file, at, data) => {
                     let Some(file) = pick(&files, file) else { continue };
@@ -110,9 +165,11 @@ proptest! {
                 }
             }
             prop_assert_eq!(reader.files(), &files);
-            let scratch = recover::<Blob>(&files).map(|r| r.durable);
-            prop_assert_eq!(reader.durable().cloned().map_err(Clone::clone), scratch);
-            let after = reader.durable().cloned().map_err(Clone::clone);
+            prop_assert_eq!(of_reader(&reader), from_scratch(&files));
+            if let (Some(_), Ok((found, _))) = (&wal, of_reader(&reader)) {
+                prop_assert_eq!(&found, &durable, "an intact log");
+            }
+            let after = of_reader(&reader);
             prop_assert!(before == after || reader.generation() > generation, "a change without a new generation");
         }
     }

@@ -153,6 +153,8 @@ impl Converter<'_> {
                 }
                 self.disk(i, node, changes);
             }
+            // The node is gone for good: what comes back has another id.
+            WorldEvent::DiskLost => _ = self.disks.remove(&node()?),
             WorldEvent::Crash { .. } => {
                 let node = node()?;
                 self.up.remove(&node);

@@ -214,7 +214,7 @@ struct EarlyTask {
 
 /// Sequence number that stands for all that was found on the disk at start. It counts as durable once the node's driver has made
 /// sure of it: after a process was killed, files are read from the page cache, and a power loss could still take them back.
-const FOUND: u64 = 1;
+pub const FOUND: u64 = 1;
 
 /// One node's consensus state.
 #[derive(Debug)]

@@ -270,7 +270,6 @@ impl<C: Command> RawCurp<C> {
             records.extend(self.pool.proposals().into_iter().map(Record::PoolInsert));
         }
         self.written += records.len() as u64;
-        self.out.sync = true;
         self.out.checkpoint = records;
     }
 

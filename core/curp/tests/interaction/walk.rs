@@ -316,7 +316,7 @@ impl Walk {
         let command = Arc::new(Cmd::Inc { key: KEYS[self.ops[seq - 1].key].to_owned() });
         let proposal = Arc::new(Proposal { id, first_incomplete: first_incomplete.min(id.seq), command });
         let membership = self.cluster.raw(node)?.membership().clone();
-        let others = membership.voters.into_iter().filter(|voter| *voter != leader);
+        let others = membership.witnesses().filter(|witness| *witness != leader);
         for to in std::iter::once(leader).chain(others) {
             let (term, config, proposal) = (known.term, membership.version, proposal.clone());
             let request = if to == leader { Request::Propose { proposal } } else { Request::Record { term, config, proposal } };

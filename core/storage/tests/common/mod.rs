@@ -1,10 +1,15 @@
 //! What the tests of the log share: a command, a disk without surprises, and a log whose every frame is known.
 #![allow(dead_code)] // Each test uses a part.
 
+pub mod disk;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{Command, ConflictCheck, Durable, Entry, HardState, Payload, Proposal, ProposeId, Record};
+use curp::{
+    Command, ConflictCheck, Durable, Entry, HardState, LogBase, Membership, Payload, Proposal, ProposeId, Record, SnapshotFile,
+    SnapshotMeta,
+};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use storage::{FileOp, Lsn, Recovered, Wal, recover};
@@ -92,8 +97,8 @@ pub fn place(step: Step, durable: &mut Durable<Blob>) -> Record<Blob> {
     let record = match step {
         Step::HardState(hard_state) => Record::HardState(hard_state),
         Step::Entry { back, blob } => {
-            let index = durable.log.len() as u64 + 1;
-            let index = index.saturating_sub(back).max(1);
+            let kept = durable.snapshot.as_ref().map_or(0, |meta| meta.index);
+            let index = (durable.last().1 + 1).saturating_sub(back).max(kept + 1);
             Record::Entry(Arc::new(Entry { term: 1, index, payload: Payload::Command(proposal(index, blob)) }))
         }
         Step::PoolInsert(seq, blob) => Record::PoolInsert(proposal(seq, blob)),
@@ -101,6 +106,29 @@ pub fn place(step: Step, durable: &mut Durable<Blob>) -> Record<Blob> {
     };
     durable.apply(record.clone()).expect("indexes are chosen to follow the log");
     record
+}
+
+/// A snapshot of the log's last entry but `behind`, at least the base; `None` if there is none newer than the last snapshot.
+pub fn snapshot_of(durable: &Durable<Blob>, behind: u64, data: Vec<u8>) -> Option<SnapshotFile> {
+    let index = durable.last().1.saturating_sub(behind).max(durable.base.index);
+    if index <= durable.snapshot.as_ref().map_or(0, |meta| meta.index) {
+        return None;
+    }
+    let meta = SnapshotMeta { index, term: durable.term(index)?, membership: Membership::initial([1, 2, 3]) };
+    Some(SnapshotFile { meta, data: Arc::new(data) })
+}
+
+/// Everything that is still true when the log keeps `trailing` entries before the snapshot, as the records of a checkpoint.
+pub fn checkpoint_records(durable: &Durable<Blob>, trailing: u64) -> Vec<Record<Blob>> {
+    let snapshot = durable.snapshot.clone();
+    let index = snapshot.as_ref().map_or(0, |meta| meta.index.saturating_sub(trailing)).max(durable.base.index);
+    let base = LogBase { index, term: durable.term(index).expect("the log has it") };
+    let mut records = vec![Record::Checkpoint(base), Record::HardState(durable.hard_state)];
+    // After the entries: before them it would read as one that was installed, and replace them.
+    records.extend(durable.log.iter().filter(|e| e.index > index).cloned().map(Record::Entry));
+    records.extend(snapshot.map(Record::Snapshot));
+    records.extend(durable.pool.iter().cloned().map(Record::PoolInsert));
+    records
 }
 
 /// One batch to write: records, whether to sync, and how many later batches are written before it is known to be synced.

@@ -77,6 +77,7 @@ impl Family {
             Event::Node(N::Restart { .. }) | Event::World(WorldEvent::Crash { .. } | WorldEvent::Disk { .. }) => Some(Family::Disks),
             Event::Node(N::ReadRequest { .. } | N::ReadIndex { .. } | N::ServeRead { .. }) => Some(Family::Reads),
             Event::World(WorldEvent::DiskRemove { .. } | WorldEvent::Send { .. } | WorldEvent::Fatal { .. } | WorldEvent::Pause) => None,
+            Event::World(WorldEvent::DiskLost) => None,
             Event::World(WorldEvent::Resume | WorldEvent::Fault { .. } | WorldEvent::FaultEnd { .. } | WorldEvent::Heal) => None,
         }
     }

@@ -23,7 +23,7 @@ impl Cluster {
             .filter(same)
             .map(|(node, ..)| *node)
             .chain([executed.leader])
-            .filter(|node| membership.is_voter(*node))
+            .filter(|node| membership.witnesses().any(|witness| witness == *node))
             .collect()
     }
 
