@@ -63,7 +63,7 @@ Fold(d, r) ==
       [] r.k = "entry" -> [d EXCEPT !.log = Append(Prefix(@, r.i - 1), r.e)]
       [] r.k = "in"    -> [d EXCEPT !.pool = @ \cup {r.c}]
       [] r.k = "out"   -> [d EXCEPT !.pool = @ \ {r.c}]
-      [] r.k = "snap"  -> [d EXCEPT !.s = r.i, !.log = IF r.cut THEN r.p ELSE @]
+      [] r.k = "snap"  -> [d EXCEPT !.s = r.i, !.c = Max({@, r.i}), !.log = IF r.cut THEN r.p ELSE @]
 RECURSIVE FoldAll(_, _)
 FoldAll(d, rs) == IF rs = <<>> THEN d ELSE FoldAll(Fold(d, Head(rs)), Tail(rs))
 
@@ -495,13 +495,14 @@ AsyncAppendConfig(n, V, L) ==
 
 \* The cluster's shutdown: an entry without effect on what is modelled.
 AppendShutdown(n) == LeaderAppends(n, Entry(term[n], "shut", Nil))
-\* A node that has applied it stops: a crash that takes nothing, all being durable.
+\* A node that has applied it stops, once its hard state is durable: a crash that takes nothing.
 ShutDown(n, i) ==
     /\ Up(n) /\ i \in 1..applied[n] /\ log[n][i].k = "shut"
     /\ role' = [role EXCEPT ![n] = "D"]
+    /\ UNCHANGED <<term, vote, commit>> /\ WriteHard(n)
     /\ Depose(n)
-    /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, client, er, acks, reads, crashes,
-                   disks, msgs, sent, files, asr>>
+    /\ UNCHANGED <<log, applied, cfg, pool, client, er, acks, reads, crashes,
+                   disk, synced, msgs, sent, files, asr>>
 
 (* --------------------------------- reads -------------------------------- *)
 AsyncReadRequest(n, r) == ReadRequest(n, r) /\ UNCHANGED async

@@ -128,7 +128,7 @@ Members ==
     \/ Is("UseConfig") /\ InTerm /\ cfg[At].ver # said[At]
          /\ cfg[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
          /\ (Step.why = "installed") = (Last.a = "InstallSnapshot")
-         /\ Step.why = "undone" => cfg[At].ver[2] < said[At][2]
+         /\ (Step.why = "undone" => cfg[At].ver[2] < said[At][2])
          /\ UNCHANGED <<vars, async>>
     \/ Is("TransferLeader") /\ InTerm /\ TransferLeader(At, Step.to)
     \/ Is("AppendShutdown") /\ InTerm /\ LastIs(Step.idx) /\ AppendShutdown(At)
@@ -148,7 +148,7 @@ SessionsReads ==
 SaidFirst ==
     /\ LET same == l > 1 /\ Last.i = Step.i
        IN "n" \in DOMAIN Step => cfg[At].ver = said[At] \/ Is("UseConfig") \/ same
-    /\ said' = IF Is("UseConfig") \/ Is("Restart") THEN [said EXCEPT ![At] = cfg'[At].ver] ELSE said
+    /\ said' = IF Is("UseConfig") \/ Is("Restart") THEN [said EXCEPT ![At] = Step.ver] ELSE said
 
 TraceNext ==
     /\ l <= Len(Traces[tr])

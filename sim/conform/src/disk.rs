@@ -15,6 +15,8 @@ pub(crate) struct Disk {
     generation: u64,
     records: u64,
     readable: bool,
+    /// The file that changed last.
+    file: String,
     /// What stands before `log`: the specification keeps the log whole, and entries that a snapshot covers are the same there.
     base: LogBase,
     log: Vec<Arc<Entry>>,
@@ -58,16 +60,21 @@ impl Disk {
     /// Bytes changed. Nothing: they mean the same as before.
     pub fn change(&mut self, file: &str, offset: u64, data: &[u8]) -> Vec<Change> {
         self.reader.change(file, offset, data);
-        self.refresh()
+        let other = self.file != file;
+        if other {
+            file.clone_into(&mut self.file);
+        }
+        self.refresh(other)
     }
 
     /// A file went.
     pub fn remove(&mut self, file: &str) -> Vec<Change> {
         self.reader.remove(file);
-        self.refresh()
+        self.refresh(false)
     }
 
-    fn refresh(&mut self) -> Vec<Change> {
+    /// `other`: it is another file than last time that changed.
+    fn refresh(&mut self, other: bool) -> Vec<Change> {
         if self.reader.generation() == self.generation {
             return Vec::new();
         }
@@ -85,13 +92,18 @@ impl Disk {
         let last = durable.last().1;
         let same_log = !cut && kept == self.base.index + self.log.len() as u64 && kept == last;
         let fell_back = snapshot.index < self.snapshot.index;
-        let same = same_log && durable.hard_state == self.hard && self.same_pool(durable) && !fell_back;
+        // A snapshot says that what it reflects is committed.
+        let commit = durable.hard_state.commit.max(snapshot.index);
+        let hard = HardState { commit, ..durable.hard_state };
+        let same = same_log && hard == self.hard && self.same_pool(durable) && !fell_back;
         let (records, before) = (self.reader.records(), self.records);
-        let more = records.saturating_sub(before).saturating_sub(u64::from(saved));
+        // A checkpoint begins a file, counts anew, and says itself, the hard state, the snapshot, and what it keeps.
+        let checkpoint = other && same && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
+        let more = if checkpoint { 0 } else { records.saturating_sub(before).saturating_sub(u64::from(saved)) };
         let entries = durable.log.get((kept.max(durable.base.index) - durable.base.index) as usize..).unwrap_or_default().to_vec();
         // A snapshot that takes no entry's place is told after the records.
         let told = if saved { self.snapshot } else { snapshot };
-        (self.base, self.snapshot, self.hard) = (durable.base, snapshot, durable.hard_state);
+        (self.base, self.snapshot, self.hard) = (durable.base, snapshot, hard);
         self.log.clone_from(&durable.log);
         self.pool = durable.pool.iter().map(|p| p.id).collect();
         self.records = records;
@@ -216,7 +228,7 @@ mod tests {
     #[test]
     fn a_snapshot_of_what_the_log_has_is_told_for_itself() {
         let mut node = Node::new();
-        node.append(&[noop_record(1, 1), noop_record(2, 2)]);
+        node.append(&[noop_record(1, 1), noop_record(2, 2), hard_state(2, None, 2)]);
         assert_eq!(node.append(&[snapshot_record(1, 1)]), [Change::Saved { index: 1, term: 1 }]);
         let changes = node.append(&[snapshot_record(2, 2), noop_record(2, 3)]);
         let [Change::Written(change), saved] = &changes[..] else { panic!("{changes:?}") };

@@ -118,7 +118,8 @@ impl Alterations<'_, '_> {
         match event {
             WorldEvent::Disk { file, offset, data } if dropped(self.view, self.at) => {
                 let mut torn = data.as_slice().to_vec();
-                torn.pop();
+                // A zero at the end, of a frame's padding, is there all the same once the file goes on after it.
+                while torn.pop() == Some(0) {}
                 let event = WorldEvent::Disk { file: file.clone(), offset: *offset, data: torn.into() };
                 self.push("Persist.data", Event::World(event), self.node);
             }

@@ -5,7 +5,7 @@ use curp::{Applied, Event as NodeEvent, Payload};
 use history::{ClientEvent, Event, WorldEvent};
 
 use super::view::{Node, View, taken};
-use super::visible::{dropped, read_of};
+use super::visible::{dropped, read_of, stopped};
 
 type Pair = (&'static str, usize);
 
@@ -18,7 +18,7 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
         }
         Event::Client(_) => Vec::new(),
         Event::World(WorldEvent::Crash { .. }) => {
-            let Some(node) = view.events[at].node else { return Vec::new() };
+            let Some(node) = view.events[at].node.filter(|node| !stopped(view, at, *node)) else { return Vec::new() };
             let restart = view.later(at).find(|(_, n, e)| *n == node && matches!(e, NodeEvent::Restart { .. }));
             restart.map(|(q, _, _)| ("Crash, Restart", q)).into_iter().collect()
         }

@@ -15,7 +15,9 @@ const FRAMES: usize = 3;
 pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
     match &view.events[at].event {
         Event::Client(event) => client_dropped(view, at, event),
-        Event::World(WorldEvent::Crash { .. }) => view.events[at].node.is_some_and(|node| restarts(view, at, node)),
+        Event::World(WorldEvent::Crash { .. }) => {
+            view.events[at].node.is_some_and(|node| restarts(view, at, node) && !stopped(view, at, node))
+        }
         Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
         Event::World(_) => false,
         Event::Node(event) => view.events[at].node.is_some_and(|node| node_dropped(view, at, node, event)),
@@ -148,6 +150,12 @@ pub(super) fn read_of(view: &View<'_>, at: usize, term: Term, round: u64) -> Opt
 
 fn restarts(view: &View<'_>, at: usize, node: NodeId) -> bool {
     view.later(at).any(|(_, n, e)| n == node && matches!(e, NodeEvent::Restart { .. }))
+}
+
+/// Whether the node has stopped by itself: a crash takes nothing then.
+pub(super) fn stopped(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    let last = view.earlier(at).find(|(_, n, _)| *n == node);
+    last.is_some_and(|(_, _, e)| matches!(e, NodeEvent::ShutDown { .. }))
 }
 
 /// Whether an event cannot happen twice in a row.
