@@ -151,7 +151,7 @@ fn node_event(g: &Ghost, slot: Slot, event: &NodeEvent<kv::Request>, at: At, r: 
         NodeEvent::CompactLog { base } => {
             let durable = node.disk.snapshot_index();
             let holds = base.index <= durable && node.entry(base.index).is_some_and(|e| e.term == base.term);
-            r.expect(CHECK, COVERED, at, holds || node.guess.is_some(), || {
+            r.expect(CHECK, COVERED, at, holds || node.guess.is_some() || node.disk.corrupt.is_some(), || {
                 let what = format!(
                     "node {} dropped its log up to entry {} of term {}, while the snapshot on its disk reflects {durable}",
                     node.id, base.index, base.term

@@ -1,8 +1,8 @@
 //! Online protocol checks: invariants judged event by event, during a run or again from its stored trace. All that they know comes from the
 //! stream of [`history::Stamped`] events.
 //!
-//! - `ghost`: what an omniscient observer knows; `log`: logs as if nothing were ever compacted; `disk`: a node's durable state, decoded by core/storage;
-//!   `quorum`: the published numbers, and the elections that the disks allow.
+//! - `ghost`, in the words of `facts`: what an omniscient observer knows; `log`: logs as if nothing were ever compacted; `disk`: a node's durable
+//!   state, decoded by core/storage; `quorum`: the published numbers, and the elections that the disks allow.
 //! - one file per check of CLI.md: `recovery` with `recoverable` (what happened, what could), `durability`, `election_safety` with `configuration`,
 //!   `log_matching`, `leader_completeness`, `state_agreement` with `snapshots`, `revisions`, `exactly_once`.
 //!
@@ -17,6 +17,7 @@ mod disk;
 mod durability;
 mod election_safety;
 mod exactly_once;
+mod facts;
 mod ghost;
 mod leader_completeness;
 mod log;

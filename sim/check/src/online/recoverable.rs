@@ -170,10 +170,8 @@ impl Recoverable {
                 Payload::SessionEnd { client } => *client == command.id.client,
                 _ => false,
             };
-            if suspect && !r.known(Check::Recovery, COMMITTED_ORDER) {
-                if command.in_the_way(&g.prefix, &committed.entry) {
-                    r.violate(Check::Recovery, COMMITTED_ORDER, at, || command.tell_order(g, &committed.entry, "was committed"));
-                }
+            if suspect && !r.known(Check::Recovery, COMMITTED_ORDER) && command.in_the_way(&g.prefix, &committed.entry) {
+                r.violate(Check::Recovery, COMMITTED_ORDER, at, || command.tell_order(g, &committed.entry, "was committed"));
             }
         }
         // An older place than what it reflects is no place for a command executed once; if it is there all the same it is committed.
