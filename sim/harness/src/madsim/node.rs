@@ -91,6 +91,12 @@ impl Transport for NodeHost {
         });
         calls.send(outgoing.to, outgoing.message);
     }
+
+    fn learn(&self, addresses: &BTreeMap<NodeId, String>) {
+        if let Some(calls) = &self.calls {
+            calls.learn(addresses);
+        }
+    }
 }
 
 impl Processor for NodeHost {
