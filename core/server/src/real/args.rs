@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::Deserialize;
 
 use crate::rpc::Place;
@@ -16,7 +17,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub members: PathBuf,
     /// Where the nodes' directories are
-    #[arg(long, value_name = "DIR", required_unless_present = "wish")]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The node to be; by default all of the list, in this process
     #[arg(long)]
@@ -33,6 +34,20 @@ pub struct Args {
     /// What an operator wants of a cluster that runs
     #[command(subcommand)]
     pub wish: Option<Wish>,
+}
+
+impl Args {
+    /// Reads the command line, the program's name first.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn read(words: impl IntoIterator<Item = String>) -> Result<Args, clap::Error> {
+        let args = Args::try_parse_from(words)?;
+        if args.data.is_none() && args.wish.is_none() {
+            return Err(Args::command().error(ErrorKind::MissingRequiredArgument, "--data <DIR> says where the nodes' directories are"));
+        }
+        Ok(args)
+    }
 }
 
 /// What an operator wants.
@@ -154,7 +169,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &str) -> Result<Args, clap::Error> {
-        Args::try_parse_from(std::iter::once("server").chain(words.split_whitespace()))
+        Args::read(std::iter::once("server").chain(words.split_whitespace()).map(str::to_owned))
     }
 
     #[test]

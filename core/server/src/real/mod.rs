@@ -18,7 +18,6 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use curp::{Membership, splitmix64};
 use node::StartError;
 use tokio::sync::{mpsc, watch};
@@ -48,7 +47,7 @@ fn config() -> curp::Config {
 /// The whole program: reads the command line (without the program's name), runs one node or all of them, ends at Ctrl-C or SIGTERM, or
 /// when the cluster is shut down; or carries an operator's wish to a cluster that runs.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
-    let args = match Args::try_parse_from(std::iter::once("server".to_owned()).chain(arguments)) {
+    let args = match Args::read(std::iter::once("server".to_owned()).chain(arguments)) {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
