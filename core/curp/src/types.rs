@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::Command;
+use mutants::Mutant;
 
 /// A replica.
 pub type NodeId = u32;
@@ -116,6 +117,12 @@ impl Membership {
     /// Whether the node is a voter or a learner.
     pub fn is_member(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// Nodes whose accepts of a Record count: the voters.
+    pub fn witnesses(&self) -> impl Iterator<Item = NodeId> {
+        let counted: &[NodeId] = if mutants::on(Mutant::LearnerCounts) { &self.learners } else { &[] };
+        self.voters.iter().chain(counted).copied()
     }
 
     /// Voters, then learners.

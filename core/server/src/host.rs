@@ -2,9 +2,10 @@
 //!
 //! None of the methods may block or call back into the node: each is called while the node is locked.
 
-use curp::{Event, Nanos, Outgoing, TaskId};
+use curp::{Event, Nanos, NodeId, Outgoing, TaskId};
 use kv::Request;
 use node::{Node, Write};
+use std::collections::BTreeMap;
 use std::future::Future;
 use tokio::time::Duration;
 
@@ -33,6 +34,8 @@ pub trait Transport: Send + Sync + 'static {
     fn held(&self) {}
     /// A message leaves. It may be lost; nobody is told.
     fn send(&self, outgoing: Outgoing<Request>, note: Self::Note);
+    /// Where members are reached, for those whose address is in the configuration in force: at the start, and after every change of it.
+    fn learn(&self, _addresses: &BTreeMap<NodeId, String>) {}
 }
 
 /// Where commands are executed.
@@ -50,4 +53,6 @@ pub trait Host: Clock + Storage + Transport + Processor {
     fn settled(&self) {}
     /// The node has stopped for good.
     fn fatal(&self, reason: String);
+    /// The node has stopped in good order: the cluster shuts down.
+    fn shut_down(&self) {}
 }

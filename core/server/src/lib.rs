@@ -29,5 +29,5 @@ mod time;
 
 pub use client::{ClientHost, CurpClient};
 pub use host::{Clock, Host, Processor, Storage, Transport};
-pub use node::{CurpNode, Start};
+pub use node::{Arrival, CurpNode, Start};
 pub use time::sleep;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use curp::{Address, Config, Membership, Message, Nanos, NodeId, TaskId};
+use curp::{Address, Config, Membership, Message, Nanos, NodeId, RoleKind, StateChange, TaskId};
 use kv::Request;
 use node::{Input, Node, Output, Recovery, StartError, Token};
 use tokio::sync::Notify;
@@ -37,6 +37,20 @@ pub struct Start {
     pub entropy: u64,
 }
 
+/// What reaches a node from outside.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A message.
+    Message {
+        /// From whom.
+        from: Address,
+        /// What.
+        message: Message<Request>,
+    },
+    /// The transport could not reach this node: what was sent to it lately may be lost.
+    Unreachable(NodeId),
+}
+
 /// A replica that runs.
 pub struct CurpNode<H: Host> {
     shared: Arc<Shared<H>>,
@@ -53,6 +67,8 @@ struct Shared<H: Host> {
     behind: Mutex<Behind>,
     /// The timer must be set earlier.
     rearm: Notify,
+    /// The node has stopped in good order.
+    shut_down: Notify,
     outbox: UnboundedSender<Post<H::Note>>,
     workers: Vec<UnboundedSender<TaskId>>,
     /// The timer's task and the workers', which hold this and so must be ended by name.
@@ -66,6 +82,9 @@ struct Behind {
     /// What the timer is set for, on the node's clock.
     armed: Nanos,
     stopped: bool,
+    /// The last change of each kind.
+    known: [StateChange; 3],
+    subscribers: Vec<UnboundedSender<StateChange>>,
 }
 
 impl<H: Host> CurpNode<H> {
@@ -81,9 +100,12 @@ impl<H: Host> CurpNode<H> {
         let (outbox, posts) = unbounded_channel();
         let (workers, tasks): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| unbounded_channel()).unzip();
         let armed = Nanos::MAX;
-        let behind = Mutex::new(Behind { node, out, armed, stopped: false });
-        let (rearm, running) = (Notify::new(), Mutex::new(Vec::new()));
-        let shared = Arc::new(Shared { host: host.clone(), behind, rearm, outbox, workers, tasks: running });
+        host.learn(&node.raw().membership().addresses);
+        let (leadership, membership) = (node.raw().leadership(), node.raw().membership().clone());
+        let known = [StateChange::Role(RoleKind::Follower), StateChange::Leader(leadership), StateChange::Configuration(membership)];
+        let behind = Mutex::new(Behind { node, out, armed, stopped: false, known, subscribers: Vec::new() });
+        let (rearm, shut_down, running) = (Notify::new(), Notify::new(), Mutex::new(Vec::new()));
+        let shared = Arc::new(Shared { host: host.clone(), behind, rearm, shut_down, outbox, workers, tasks: running });
         outbox::spawn(outbox::run(host, posts), entropy);
         let timer = tokio::spawn(keep_time(shared.clone()));
         let workers = tasks.into_iter().map(|tasks| tokio::spawn(work(shared.clone(), tasks)));
@@ -93,11 +115,32 @@ impl<H: Host> CurpNode<H> {
         Ok((CurpNode { shared }, recovery))
     }
 
-    /// Gives the node everything that arrives, as it arrives, until the sender is gone or the node has stopped.
-    pub async fn serve(&self, mut inbox: UnboundedReceiver<(Address, Message<Request>)>) {
-        while let Some((from, message)) = inbox.recv().await {
-            self.receive(from, message);
+    /// Gives the node everything that arrives, as it arrives, until the sender is gone or the node has stopped in good order.
+    pub async fn serve(&self, mut inbox: UnboundedReceiver<Arrival>) {
+        loop {
+            let arrival = tokio::select! {
+                biased;
+                () = self.shared.shut_down.notified() => return,
+                arrival = inbox.recv() => arrival,
+            };
+            match arrival {
+                Some(Arrival::Message { from, message }) => self.receive(from, message),
+                Some(Arrival::Unreachable(node)) => self.shared.give(Input::Unreachable(node)),
+                None => return,
+            }
         }
+    }
+
+    /// Tells the node's role, its leader and the configuration in force, as they are now and whenever they change, in order. The receiver has
+    /// no bound: whoever subscribes reads, or drops it.
+    pub fn subscribe(&self) -> UnboundedReceiver<StateChange> {
+        let (subscriber, changes) = unbounded_channel();
+        let mut behind = self.shared.lock();
+        for change in &behind.known {
+            let _ = subscriber.send(change.clone());
+        }
+        behind.subscribers.push(subscriber);
+        changes
     }
 
     /// A message has arrived.
@@ -148,9 +191,21 @@ impl<H: Host> Shared<H> {
 
     /// Hands on what the node wants done, in order, before anyone can give it another input.
     fn hand_on(&self, behind: &mut Behind) {
-        let Behind { node, out, armed, stopped } = behind;
+        let Behind { node, out, armed, stopped, known, subscribers } = behind;
         for event in out.events.drain(..) {
             self.host.event(event);
+        }
+        for change in out.changes.drain(..) {
+            if let StateChange::Configuration(membership) = &change {
+                self.host.learn(&membership.addresses);
+            }
+            subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
+            let kind = match change {
+                StateChange::Role(_) => 0,
+                StateChange::Leader(_) => 1,
+                StateChange::Configuration(_) => 2,
+            };
+            known[kind] = change;
         }
         for write in out.writes.drain(..) {
             self.host.submit(write);
@@ -167,6 +222,12 @@ impl<H: Host> Shared<H> {
             let _ = self.outbox.send(Post::Stop);
             *stopped = true;
             self.host.fatal(reason);
+        }
+        if std::mem::take(&mut out.shut_down) {
+            // What the node said before may still leave; it says nothing more.
+            *stopped = true;
+            self.shut_down.notify_one();
+            self.host.shut_down();
         }
         let due = node.next_due();
         if due < *armed {

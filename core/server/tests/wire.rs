@@ -2,11 +2,12 @@
 //! protobuf types by reference and encodes nothing, so this is tested apart.
 
 use curp::{
-    Address, ConfigVersion, Entry, Leadership, Membership, Message, Payload, PeerMessage, Proposal, ProposeId, Refusal, Reply,
-    Request as Ask, Synced,
+    Address, Admin, AdminDone, AdminRefusal, ConfigChange, ConfigVersion, Entry, Leadership, Membership, Message, Payload, PeerMessage,
+    Proposal, ProposeId, Refusal, Reply, Request as Ask, SnapshotMeta, Synced,
 };
 use kv::{DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, Response, TxnRequest};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use server::rpc::convert::{self, ClientCall, PeerAnswer, PeerCall};
 use std::sync::Arc;
 
@@ -74,6 +75,36 @@ fn synced() -> impl Strategy<Value = Synced<Response>> {
     (any::<u64>(), response()).prop_map(|(revision, response)| Synced { revision, response })
 }
 
+fn membership() -> impl Strategy<Value = Membership> {
+    let ids = || proptest::collection::vec(any::<u32>(), 0..6);
+    let addresses = proptest::collection::btree_map(any::<u32>(), "[a-z0-9.:/]{0,20}", 0..4);
+    (version(), ids(), ids(), addresses).prop_map(|(version, voters, learners, addresses)| Membership {
+        version,
+        voters,
+        learners,
+        addresses,
+    })
+}
+
+fn change() -> impl Strategy<Value = ConfigChange> {
+    let (node, address) = (any::<u32>(), "[a-z0-9.:/]{0,20}");
+    prop_oneof![
+        (node, address).prop_map(|(node, address)| ConfigChange::AddLearner { node, address }),
+        node.prop_map(|node| ConfigChange::Promote { node }),
+        node.prop_map(|node| ConfigChange::Remove { node }),
+        (node, address).prop_map(|(node, address)| ConfigChange::Update { node, address }),
+    ]
+}
+
+fn wish() -> impl Strategy<Value = Admin> {
+    prop_oneof![
+        (version(), change()).prop_map(|(base, change)| Admin::ChangeMembership { base, change }),
+        any::<u32>().prop_map(|to| Admin::MoveLeader { to }),
+        Just(Admin::Shutdown),
+        Just(Admin::TakeSnapshot),
+    ]
+}
+
 fn ask() -> impl Strategy<Value = Ask<Request>> {
     prop_oneof![
         proposal().prop_map(|proposal| Ask::Propose { proposal }),
@@ -82,6 +113,33 @@ fn ask() -> impl Strategy<Value = Ask<Request>> {
         any::<u64>().prop_map(|nonce| Ask::BeginSession { nonce }),
         any::<u64>().prop_map(|client| Ask::EndSession { client }),
         Just(Ask::FetchCluster),
+        (any::<u64>(), wish()).prop_map(|(nonce, wish)| Ask::Admin { nonce, wish }),
+    ]
+}
+
+fn admin_refusal() -> impl Strategy<Value = AdminRefusal> {
+    let plain = [
+        AdminRefusal::NotReady,
+        AdminRefusal::Busy,
+        AdminRefusal::NotCaughtUp,
+        AdminRefusal::NoSuchMember,
+        AdminRefusal::IdUsed,
+        AdminRefusal::LastVoter,
+        AdminRefusal::TransferFailed,
+    ];
+    prop_oneof![
+        leadership().prop_map(AdminRefusal::NotLeader),
+        membership().prop_map(AdminRefusal::Stale),
+        proptest::sample::select(plain.to_vec())
+    ]
+}
+
+fn admin_done() -> impl Strategy<Value = AdminDone> {
+    prop_oneof![
+        membership().prop_map(AdminDone::Changed),
+        leadership().prop_map(AdminDone::LeaderMoved),
+        Just(AdminDone::ShutDown),
+        any::<u64>().prop_map(|index| AdminDone::SnapshotTaken { index }),
     ]
 }
 
@@ -109,9 +167,9 @@ fn reply() -> impl Strategy<Value = Reply<Request>> {
         leadership().prop_map(|cluster| Reply::SessionRefused { cluster }),
         (read, n, synced()).prop_map(|(read, applied, synced)| Reply::Read { read, applied, synced }),
         (read, leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
-        (leadership(), version(), proptest::collection::vec(any::<u32>(), 0..6)).prop_map(|(leadership, version, voters)| {
-            Reply::Cluster { leadership, membership: Membership { version, voters, ..Membership::default() } }
-        }),
+        (leadership(), membership()).prop_map(|(leadership, membership)| Reply::Cluster { leadership, membership }),
+        (n, admin_done()).prop_map(|(nonce, done)| Reply::Admin { nonce, result: Ok(done) }),
+        (n, admin_refusal()).prop_map(|(nonce, why)| Reply::Admin { nonce, result: Err(why) }),
     ]
 }
 
@@ -121,6 +179,8 @@ fn entry() -> impl Strategy<Value = Arc<Entry<Request>>> {
         proposal().prop_map(Payload::Command),
         any::<u64>().prop_map(|nonce| Payload::SessionBegin { nonce }),
         any::<u64>().prop_map(|client| Payload::SessionEnd { client }),
+        (change(), membership()).prop_map(|(change, membership)| Payload::Config { change, membership: Arc::new(membership) }),
+        Just(Payload::Shutdown),
     ];
     (any::<u64>(), any::<u64>(), payload).prop_map(|(term, index, payload)| Arc::new(Entry { term, index, payload }))
 }
@@ -147,7 +207,80 @@ fn peer() -> impl Strategy<Value = PeerMessage<Request>> {
         (read, command()).prop_map(|(read, command)| PeerMessage::ReadIndex { read, command: Arc::new(command) }),
         (read, proptest::option::of(n)).prop_map(|(read, index)| PeerMessage::ReadIndexReply { read, index }),
         pool().prop_map(|proposals| PeerMessage::HandOver { proposals }),
+        install(),
+        (n, n).prop_map(|(index, next)| PeerMessage::SnapshotReceived { index, next }),
+        Just(PeerMessage::TimeoutNow),
     ]
+}
+
+fn install() -> impl Strategy<Value = PeerMessage<Request>> {
+    let meta = (any::<u64>(), any::<u64>(), membership()).prop_map(|(index, term, membership)| SnapshotMeta { index, term, membership });
+    let piece = (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..50), any::<u32>());
+    (meta, any::<u64>(), any::<u32>(), piece).prop_map(|(meta, total, checksum, (offset, data, chunk_checksum))| {
+        PeerMessage::InstallSnapshot { meta, total, checksum, offset, data: Arc::new(data), chunk_checksum }
+    })
+}
+
+/// Every kind of message, by name: a new one does not compile before it is named here, and is not tested before a strategy makes it.
+fn kind(message: &Message<Request>) -> &'static str {
+    match message {
+        Message::Peer { body, .. } => match body {
+            PeerMessage::PreVote { .. } => "pre_vote",
+            PeerMessage::PreVoteReply { .. } => "pre_vote_reply",
+            PeerMessage::Vote { .. } => "vote",
+            PeerMessage::VoteReply { .. } => "vote_reply",
+            PeerMessage::Append { .. } => "append",
+            PeerMessage::Appended { .. } => "appended",
+            PeerMessage::AppendRejected { .. } => "append_rejected",
+            PeerMessage::Commit { .. } => "commit",
+            PeerMessage::Heartbeat { .. } => "heartbeat",
+            PeerMessage::HeartbeatReply { .. } => "heartbeat_reply",
+            PeerMessage::ReadIndex { .. } => "read_index",
+            PeerMessage::ReadIndexReply { .. } => "read_index_reply",
+            PeerMessage::InstallSnapshot { .. } => "install_snapshot",
+            PeerMessage::SnapshotReceived { .. } => "snapshot_received",
+            PeerMessage::TimeoutNow => "timeout_now",
+            PeerMessage::HandOver { .. } => "hand_over",
+        },
+        Message::Request(request) => match request {
+            Ask::Propose { .. } => "propose",
+            Ask::Record { .. } => "record",
+            Ask::Read { .. } => "read",
+            Ask::BeginSession { .. } => "begin_session",
+            Ask::EndSession { .. } => "end_session",
+            Ask::FetchCluster => "fetch_cluster",
+            Ask::Admin { .. } => "admin",
+        },
+        Message::Reply(reply) => match reply {
+            Reply::Executed { .. } => "executed",
+            Reply::Conflict { .. } => "conflict",
+            Reply::Synced { .. } => "synced",
+            Reply::Recorded { .. } => "recorded",
+            Reply::Refused { .. } => "refused",
+            Reply::SessionBegun { .. } => "session_begun",
+            Reply::SessionEnded { .. } => "session_ended",
+            Reply::SessionRefused { .. } => "session_refused",
+            Reply::Read { .. } => "read_result",
+            Reply::ReadRefused { .. } => "read_refused",
+            Reply::Cluster { .. } => "cluster",
+            Reply::Admin { .. } => "admin_result",
+        },
+    }
+}
+
+#[test]
+fn every_kind_is_tested() {
+    let message = prop_oneof![
+        peer().prop_map(|body| Message::Peer { term: 1, body }),
+        ask().prop_map(Message::Request),
+        reply().prop_map(Message::Reply),
+    ];
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut kinds = std::collections::BTreeSet::new();
+    for _ in 0..2_000 {
+        kinds.insert(kind(&message.new_tree(&mut runner).expect("nothing is filtered").current()));
+    }
+    assert_eq!(kinds.len(), 16 + 7 + 12, "{kinds:?}");
 }
 
 proptest! {
@@ -162,6 +295,7 @@ proptest! {
             ClientCall::BeginSession(call) => ClientCall::BeginSession(over(call)),
             ClientCall::EndSession(call) => ClientCall::EndSession(over(call)),
             ClientCall::FetchCluster(call) => ClientCall::FetchCluster(over(call)),
+            ClientCall::Admin(call) => ClientCall::Admin(over(call)),
         };
         prop_assert_eq!(convert::client_request(call), Ok((9, request)));
     }
@@ -175,6 +309,7 @@ proptest! {
             convert::read_response(&reply).map(|r| convert::read_reply(&over(r))),
             convert::session_response(&reply).map(|r| convert::session_reply(&over(r))),
             convert::cluster_response(&reply).map(|r| convert::cluster_reply(&over(r))),
+            convert::admin_response(&reply).map(|r| convert::admin_reply(&over(r))),
         ];
         let back: Vec<_> = back.into_iter().flatten().collect();
         prop_assert!(!back.is_empty(), "no response carries it");
@@ -190,17 +325,25 @@ proptest! {
             PeerCall::AppendEntries(call) => PeerCall::AppendEntries(over(call)),
             PeerCall::ReadIndex(call) => PeerCall::ReadIndex(over(call)),
             PeerCall::HandOver(call) => PeerCall::HandOver(over(call)),
+            PeerCall::InstallSnapshot(call) => PeerCall::InstallSnapshot(over(call)),
+            PeerCall::TimeoutNow(call) => PeerCall::TimeoutNow(over(call)),
         });
         let answer = convert::peer_answer(term, &body).map(|answer| match answer {
             PeerAnswer::Vote(answer) => PeerAnswer::Vote(over(answer)),
             PeerAnswer::AppendEntries(answer) => PeerAnswer::AppendEntries(over(answer)),
             PeerAnswer::ReadIndex(answer) => PeerAnswer::ReadIndex(over(answer)),
+            PeerAnswer::InstallSnapshot(answer) => PeerAnswer::InstallSnapshot(over(answer)),
         });
         prop_assert!(call.is_some() != answer.is_some(), "each is a question or an answer");
         let message = Message::Peer { term, body };
         if let Some(call) = call {
             prop_assert_eq!(convert::peer_question(call), Ok((Address::Node(4), message)));
         } else if let Some(answer) = answer {
+            // What ends a snapshot comes back in the form of its own call, too.
+            if let Some(install) = convert::install_response(answer.clone()) {
+                let answer = PeerAnswer::InstallSnapshot(over(install));
+                prop_assert_eq!(convert::peer_message(answer), Ok(Some(message.clone())));
+            }
             prop_assert_eq!(convert::peer_message(answer), Ok(Some(message)));
         }
     }

@@ -29,11 +29,24 @@ impl Files {
     }
 }
 
-/// Opens a node's directory, which is made if it is not there: what is in it, the way to write to it, and how writes ended.
+/// A node's directory.
+pub(super) struct Opened {
+    /// What is in it.
+    pub found: Found,
+    /// It was not there before.
+    pub made: bool,
+    /// The way to write to it.
+    pub files: Files,
+    /// How writes ended.
+    pub ends: UnboundedReceiver<End>,
+}
+
+/// Opens a node's directory, which is made if it is not there.
 ///
 /// # Errors
 /// It cannot be made or read, or another process has it.
-pub(super) fn open(dir: &Path) -> io::Result<(Found, Files, UnboundedReceiver<End>)> {
+pub(super) fn open(dir: &Path) -> io::Result<Opened> {
+    let made = !dir.try_exists()?;
     std::fs::create_dir_all(dir)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         File::open(parent)?.sync_all()?;
@@ -56,7 +69,7 @@ pub(super) fn open(dir: &Path) -> io::Result<(Found, Files, UnboundedReceiver<En
     let (ended, ends) = unbounded_channel();
     let directory = Directory { dir: dir.to_owned(), handles: BTreeMap::new(), _lock: lock };
     std::thread::Builder::new().name("disk".to_owned()).spawn(move || directory.serve(&submitted, &ended))?;
-    Ok((found, Files { writes }, ends))
+    Ok(Opened { found, made, files: Files { writes }, ends })
 }
 
 struct Directory {
@@ -121,12 +134,38 @@ impl Directory {
 mod tests {
     use super::*;
 
+    /// A directory that is not there yet; with its parent it is removed when this is dropped.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(test: &str) -> Place {
+            Place(std::env::temp_dir().join(format!("server-files-{test}-{}", std::process::id())).join("node-1"))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.0.parent().expect("it has one"));
+        }
+    }
+
+    /// Opens it as soon as the thread that had it before has ended.
+    fn reopen(dir: &Path) -> Opened {
+        for _ in 0..500 {
+            match open(dir) {
+                Ok(opened) => return opened,
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
+        panic!("the lock is gone with its thread");
+    }
+
     #[test]
     fn what_was_written_is_found_and_the_directory_is_locked() {
-        let dir = std::env::temp_dir().join(format!("server-files-{}", std::process::id())).join("node-1");
-        let (found, files, mut ends) = open(&dir).expect("a new directory");
-        assert!(found.is_empty());
-        assert!(open(&dir).is_err(), "two processes in one directory");
+        let place = Place::new("written");
+        let Opened { found, made, files, mut ends } = open(&place.0).expect("a new directory");
+        assert!(found.is_empty() && made);
+        assert!(open(&place.0).is_err(), "two processes in one directory");
         let (file, data) = ("wal".to_owned(), b"abcdef".to_vec());
         let ops = vec![
             FileOp::Create { file: file.clone() },
@@ -141,8 +180,37 @@ mod tests {
         assert_eq!(ends.blocking_recv(), Some(Err(8)));
         assert_eq!(ends.blocking_recv(), None, "after a failed write there is none");
         drop(files);
-        let (found, ..) = open(&dir).expect("the lock is gone with its thread");
-        assert_eq!(found, BTreeMap::from([(file, b"abc".to_vec())]));
-        let _ = std::fs::remove_dir_all(dir.parent().expect("it has one"));
+        let opened = reopen(&place.0);
+        assert_eq!((opened.found, opened.made), (BTreeMap::from([(file, b"abc".to_vec())]), false));
+    }
+
+    /// The operations of a snapshot and of a removal: names change, and an open handle is not used under a name it no longer has.
+    #[test]
+    fn files_are_renamed_and_removed() {
+        let place = Place::new("names");
+        let Opened { files, mut ends, .. } = open(&place.0).expect("a new directory");
+        let name = |name: &str| name.to_owned();
+        let write =
+            |file: &str, data: &[u8]| [FileOp::Create { file: name(file) }, FileOp::Append { file: name(file), data: data.to_vec() }];
+        let mut ops = [write("old", b"old"), write("new.tmp", b"new"), write("gone", b"gone")].concat();
+        ops.extend([
+            FileOp::Sync { file: name("new.tmp") },
+            FileOp::Rename { from: name("new.tmp"), to: name("old") },
+            FileOp::Append { file: name("old"), data: b"er".to_vec() },
+            FileOp::Sync { file: name("old") },
+            FileOp::Remove { file: name("gone") },
+            FileOp::SyncDir,
+        ]);
+        files.submit(Write { token: 1, ops, sync: true });
+        assert_eq!(ends.blocking_recv(), Some(Ok((1, true))));
+        // A name that was removed, or renamed away, is free again.
+        let ops = [write("gone", b"again"), write("new.tmp", b"next")].concat();
+        files.submit(Write { token: 2, ops, sync: false });
+        assert_eq!(ends.blocking_recv(), Some(Ok((2, false))));
+        files.submit(Write { token: 3, ops: vec![FileOp::Remove { file: name("never") }], sync: true });
+        assert_eq!(ends.blocking_recv(), Some(Err(3)), "a file that is not there cannot be removed");
+        drop(files);
+        let expected = [("gone", &b"again"[..]), ("new.tmp", b"next"), ("old", b"newer")];
+        assert_eq!(reopen(&place.0).found, expected.map(|(file, data)| (name(file), data.to_vec())).into());
     }
 }

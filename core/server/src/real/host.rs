@@ -1,8 +1,9 @@
 //! What a node stands on, on a real machine.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use curp::{Event, Nanos, Outgoing, TaskId, splitmix64};
+use curp::{Event, Nanos, NodeId, Outgoing, TaskId, splitmix64};
 use kv::Request;
 use node::{Node, Write};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,18 +16,26 @@ use crate::rpc::PeerCalls;
 /// No timer is set for less.
 const TICK_MIN: Duration = Duration::from_millis(1);
 
+/// Why a node is no more.
+pub(super) enum Ending {
+    /// For this reason.
+    Failed(String),
+    /// The cluster is shut down.
+    ShutDown,
+}
+
 pub(super) struct MachineHost {
     begun: Instant,
     storage: Files,
     calls: PeerCalls,
-    fatal: UnboundedSender<String>,
+    ending: UnboundedSender<Ending>,
 }
 
 impl MachineHost {
     /// With the way to hear why the node stopped.
-    pub(super) fn new(storage: Files, calls: PeerCalls) -> (Self, UnboundedReceiver<String>) {
-        let (fatal, stopped) = unbounded_channel();
-        (MachineHost { begun: Instant::now(), storage, calls, fatal }, stopped)
+    pub(super) fn new(storage: Files, calls: PeerCalls) -> (Self, UnboundedReceiver<Ending>) {
+        let (ending, ended) = unbounded_channel();
+        (MachineHost { begun: Instant::now(), storage, calls, ending }, ended)
     }
 }
 
@@ -60,6 +69,10 @@ impl Transport for MachineHost {
     fn send(&self, outgoing: Outgoing<Request>, (): ()) {
         self.calls.send(outgoing.to, outgoing.message);
     }
+
+    fn learn(&self, addresses: &BTreeMap<NodeId, String>) {
+        self.calls.learn(addresses);
+    }
 }
 
 impl Processor for MachineHost {
@@ -75,6 +88,10 @@ impl Host for MachineHost {
     }
 
     fn fatal(&self, reason: String) {
-        let _ = self.fatal.send(reason);
+        let _ = self.ending.send(Ending::Failed(reason));
+    }
+
+    fn shut_down(&self) {
+        let _ = self.ending.send(Ending::ShutDown);
     }
 }

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `args.rs` | the command line and the member list |
+//! | `operator.rs` | what an operator wants of a cluster that runs |
 //! | `files.rs` | the node's directory, written by a thread of its own |
 //! | `host.rs` | what the node stands on |
 //!
@@ -11,19 +12,26 @@
 mod args;
 mod files;
 mod host;
+mod operator;
 
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use curp::{ConfigVersion, Membership, splitmix64};
+use curp::{Membership, splitmix64};
+use node::StartError;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Duration;
 
 use crate::rpc::{self, Board, PeerCalls, Services};
 use crate::{CurpNode, Start};
-pub use args::{Args, Member, Members};
-use host::{MachineHost, entropy};
+pub use args::{Args, Member, Members, Wish};
+use files::Opened;
+use host::{Ending, MachineHost, entropy};
+
+/// What a node said last before it stopped in good order leaves within this time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The times of a real cluster.
 fn config() -> curp::Config {
@@ -33,11 +41,12 @@ fn config() -> curp::Config {
         heartbeat_interval: 100 * MS,
         hand_over_after: 1_000 * MS,
         append_entries_max: 256,
-        ..Config::default()
+        ..curp::Config::default()
     }
 }
 
-/// The whole program: reads the command line (without the program's name), runs one node or all of them, ends at Ctrl-C or SIGTERM.
+/// The whole program: reads the command line (without the program's name), runs one node or all of them, ends at Ctrl-C or SIGTERM, or
+/// when the cluster is shut down; or carries an operator's wish to a cluster that runs.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     let args = match Args::try_parse_from(std::iter::once("server".to_owned()).chain(arguments)) {
         Ok(args) => args,
@@ -50,7 +59,11 @@ pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime cannot start: {error}")),
     };
-    match runtime.block_on(run(args)) {
+    let done = match args.wish.clone() {
+        Some(wish) => runtime.block_on(operator::ask(&args.members, wish)),
+        None => runtime.block_on(run(args)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => failed(&sentence),
     }
@@ -61,41 +74,51 @@ fn failed(sentence: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// One node, or every node of the list, until a signal or the first that fails.
+/// One node, or every node of the list, until a signal, the end of the last, or the first that fails.
 async fn run(args: Args) -> Result<(), String> {
     let members = Members::read(&args.members)?;
+    let Some(data) = args.data else { return Err("--data says where the nodes' directories are".to_owned()) };
     if args.until_stdin_ends {
         std::thread::spawn(|| {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
             std::process::exit(0);
         });
     }
-    let ids = match args.id {
-        Some(id) if members.contains(id) => vec![id],
-        Some(id) => return Err(format!("{}: there is no member {id}", args.members.display())),
-        None => members.ids(),
+    // The cluster as it was made: a node that joins is not in it.
+    let membership = Membership::initial(members.ids());
+    let (ids, members) = match (args.id, &args.at) {
+        (Some(id), Some(place)) => (vec![id], members.with(id, place)?),
+        (Some(id), None) if members.contains(id) => (vec![id], members),
+        (Some(id), None) => {
+            return Err(format!("{}: there is no member {id}; --at says where a node that joins serves", args.members.display()));
+        }
+        (None, _) => (members.ids(), members),
     };
     let (stop, stopped) = watch::channel(false);
     let mut nodes = tokio::task::JoinSet::new();
     for id in ids {
-        let dir = args.data.join(format!("node-{id}"));
+        let dir = data.join(format!("node-{id}"));
         let mut stopped = stopped.clone();
         let stop = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        nodes.spawn(run_node(id, members.clone(), dir, stop));
+        nodes.spawn(run_node(id, members.clone(), membership.clone(), dir, args.join, stop));
     }
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| format!("SIGTERM cannot be handled: {error}"))?;
-    let ended = tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = term.recv() => Ok(()),
-        ended = nodes.join_next() => match ended {
-            Some(Ok(result)) => result,
-            Some(Err(panic)) => Err(format!("a node panicked: {panic}")),
-            None => Ok(()),
-        },
+    let ended = loop {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => break Ok(()),
+            _ = term.recv() => break Ok(()),
+            ended = nodes.join_next() => match ended {
+                // It was shut down, and the others will be.
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(sentence))) => break Err(sentence),
+                Some(Err(panic)) => break Err(format!("a node panicked: {panic}")),
+                None => break Ok(()),
+            },
+        }
     };
     let _ = stop.send(true);
     nodes.shutdown().await;
@@ -103,17 +126,29 @@ async fn run(args: Args) -> Result<(), String> {
 }
 
 /// One node, until `stop` ends or the node does.
-async fn run_node(id: u32, members: Members, dir: std::path::PathBuf, stop: impl Future<Output = ()> + Send) -> Result<(), String> {
+async fn run_node(
+    id: u32,
+    members: Members,
+    membership: Membership,
+    dir: std::path::PathBuf,
+    join: bool,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), String> {
     let here = members.get(id).ok_or_else(|| format!("there is no member {id}"))?.clone();
-    let (found, storage, mut ends) = files::open(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let Opened { found, made, files, mut ends } = files::open(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let (inbox, messages) = mpsc::unbounded_channel();
     let board = Arc::<Board>::default();
     let calls = PeerCalls::new(id, &members.peers(), inbox.clone(), board.clone()).map_err(|error| format!("a peer's address: {error}"))?;
-    let (host, mut fatal) = MachineHost::new(storage, calls);
-    let membership = Membership::initial(members.ids());
-    let start =
-        Start { id, config: config(), membership, first: found.is_empty(), files: found, entropy: splitmix64(entropy() ^ u64::from(id)) };
-    let (node, recovery) = CurpNode::start(Arc::new(host), start).map_err(|damage| format!("{}: {damage}", dir.display()))?;
+    let (host, mut ending) = MachineHost::new(files, calls);
+    let entropy = splitmix64(entropy() ^ u64::from(id));
+    let start = Start { id, config: config(), membership, first: made || join, files: found, entropy };
+    let (node, recovery) = CurpNode::start(Arc::new(host), start).map_err(|error| match error {
+        StartError::DiskLost(_) => format!(
+            "{} is empty: if node {id} ever ran, what it promised is lost with its disk: remove it and add a new id; if it never ran, say --join",
+            dir.display()
+        ),
+        damage => format!("{}: {damage}", dir.display()),
+    })?;
     eprintln!(
         "node {id} serves clients at {} and peers at {}; {} commands in its pool, {} bytes of unsynced writes cut",
         here.client, here.peer, recovery.pool, recovery.cut
@@ -129,14 +164,30 @@ async fn run_node(id: u32, members: Members, dir: std::path::PathBuf, stop: impl
     };
     let address = |text: &str| text.parse().map_err(|_| format!("member {id}: `{text}` is not an address like 127.0.0.1:2379"));
     let (client, peer) = (address(&here.client)?, address(&here.peer)?);
+    // After it has stopped in good order, calls are served a while longer.
+    let serve = async {
+        node.serve(messages).await;
+        std::future::pending().await
+    };
+    let ended = async {
+        match ending.recv().await {
+            Some(Ending::Failed(reason)) => Err(format!("node {id} stopped: {reason}")),
+            Some(Ending::ShutDown) => {
+                tokio::time::sleep(LAST_WORDS).await;
+                eprintln!("node {id} is shut down");
+                Ok(())
+            }
+            None => Err(format!("node {id} is gone")),
+        }
+    };
     let ended = tokio::select! {
         biased;
         () = stop => Ok(()),
-        Some(reason) = fatal.recv() => Err(format!("node {id} stopped: {reason}")),
+        ended = ended => ended,
         served = rpc::serve_clients(services.clone(), client, std::future::pending()) => Err(format!("{}: {served:?}", here.client)),
         served = rpc::serve_peers(services.clone(), peer, std::future::pending()) => Err(format!("{}: {served:?}", here.peer)),
         () = disk => Err(format!("node {id}: its disk is gone")),
-        () = node.serve(messages) => Err(format!("node {id}: nothing can reach it any more")),
+        () = serve => Ok(()),
     };
     node.stop();
     ended

@@ -25,11 +25,14 @@ pub(super) enum Key {
     /// A client begins or ends one session at a time.
     Session(ClientAddress),
     Cluster(ClientAddress),
+    /// An operator's wish, by its nonce.
+    Admin(ClientAddress, u64),
     PreVote(NodeId),
     Vote(NodeId),
     Append(NodeId),
     Heartbeat(NodeId),
     ReadIndex(NodeId, ReadId),
+    Snapshot(NodeId),
 }
 
 type Answer = Message<Request>;
@@ -158,12 +161,14 @@ fn keys(to: Address, message: &Answer) -> Vec<Key> {
             Reply::Recorded { id, .. } => vec![Key::Record(c, *id)],
             Reply::Read { read, .. } | Reply::ReadRefused { read, .. } => vec![Key::Read(*read)],
             Reply::SessionBegun { .. } | Reply::SessionEnded { .. } | Reply::SessionRefused { .. } => vec![Key::Session(c)],
-            Reply::Cluster { .. } | Reply::Admin { .. } => vec![Key::Cluster(c)],
+            Reply::Cluster { .. } => vec![Key::Cluster(c)],
+            Reply::Admin { nonce, .. } => vec![Key::Admin(c, *nonce)],
         },
         (Address::Node(n), Message::Peer { body, .. }) => match body {
             PeerMessage::PreVoteReply { .. } => vec![Key::PreVote(n)],
             PeerMessage::VoteReply { .. } => vec![Key::Vote(n)],
-            PeerMessage::Appended { .. } | PeerMessage::AppendRejected { .. } => vec![Key::Append(n)],
+            PeerMessage::Appended { .. } | PeerMessage::AppendRejected { .. } => vec![Key::Append(n), Key::Snapshot(n)],
+            PeerMessage::SnapshotReceived { .. } => vec![Key::Snapshot(n)],
             PeerMessage::HeartbeatReply { .. } => vec![Key::Heartbeat(n)],
             PeerMessage::ReadIndexReply { read, .. } => vec![Key::ReadIndex(n, *read)],
             _ => Vec::new(),
@@ -214,6 +219,18 @@ mod tests {
         let begun = Message::Reply(Reply::SessionBegun { nonce: 1, client: 9 });
         board.answer(Address::Client(3), begun.clone());
         assert_eq!(calls.map(answer_of), [Some(begun.clone()), Some(begun)]);
+    }
+
+    /// A snapshot's last piece is answered as an append is, and an append that waits takes that answer as well.
+    #[test]
+    fn a_snapshot_s_end_answers_an_append_or_else_its_last_piece() {
+        let board = Arc::<Board>::default();
+        let snapshot = board.open(Key::Snapshot(2));
+        let append = board.open(Key::Append(2));
+        let appended = |index| Message::Peer { term: 1, body: PeerMessage::Appended { index } };
+        board.answer(Address::Node(2), appended(4));
+        board.answer(Address::Node(2), appended(5));
+        assert_eq!([append, snapshot].map(answer_of), [Some(appended(4)), Some(appended(5))]);
     }
 
     #[test]

@@ -1,42 +1,34 @@
 //! Outgoing calls: a question of a node or a client becomes a call, and its answer a message that arrives. A call that fails is a
-//! message that was lost; nobody is told.
+//! message that was lost. A node is told that its peer was not reached, and what that means is its own affair; a client is told nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use curp::{Address, ClientAddress, Message, NodeId, ProposeId, Reply, Request as Ask};
 use kv::Request;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Duration, timeout};
-use tonic::Status;
 use tonic::transport::{Channel, Error};
+use tonic::{Code, Status};
 
 use super::board::Board;
 use super::convert::{self, ClientCall, PeerAnswer, PeerCall};
 use super::service::Inbox;
+use super::ways::Ways;
 use super::wire::{self, curp_client::CurpClient, peer_client::PeerClient};
+use crate::node::Arrival;
 
 /// A call takes at most so long; whoever asked asks again by himself.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(1);
 /// A synced result may take longer: it waits for commit and apply.
 const WAIT_SYNCED_MAX: Duration = Duration::from_secs(4);
+/// What an operator wants may take a commit, or an election.
+const ADMIN_MAX: Duration = WAIT_SYNCED_MAX;
 /// Calls under way from one node to another; further messages are lost, as with a full socket. So a node that answers late gets less, and
 /// can catch up.
 const PEER_CALLS_MAX: usize = 32;
 /// Calls under way from a client to a node.
 const CLIENT_CALLS_MAX: usize = 8;
-
-/// The ways to the nodes.
-#[derive(Clone)]
-struct Ways(BTreeMap<NodeId, (Channel, Arc<Semaphore>)>);
-
-impl Ways {
-    fn new(members: &BTreeMap<NodeId, String>, calls_max: usize) -> Result<Self, Error> {
-        let way = |address: &String| Ok((super::connect(address)?, Arc::new(Semaphore::new(calls_max))));
-        members.iter().map(|(id, address)| Ok((*id, way(address)?))).collect::<Result<_, Error>>().map(Ways)
-    }
-}
 
 /// A node's side: the transport over gRPC.
 pub struct PeerCalls {
@@ -55,6 +47,11 @@ impl PeerCalls {
         Ok(PeerCalls { id, ways: Ways::new(members, PEER_CALLS_MAX)?, inbox, board })
     }
 
+    /// Where members are reached, for those whose address is in the configuration in force.
+    pub fn learn(&self, addresses: &BTreeMap<NodeId, String>) {
+        self.ways.learn(addresses, |place| Some(place.peer));
+    }
+
     /// A message of the node leaves.
     pub fn send(&self, to: Address, message: Message<Request>) {
         let call = match (to, &message) {
@@ -62,16 +59,24 @@ impl PeerCalls {
             _ => None,
         };
         let Some((peer, call)) = call else { return self.board.answer(to, message) };
-        let Some((channel, calls)) = self.ways.0.get(&peer) else { return };
-        let Ok(permit) = calls.clone().try_acquire_owned() else { return };
-        let (client, inbox) = (PeerClient::new(channel.clone()), self.inbox.clone());
+        let inbox = self.inbox.clone();
+        let unreachable = move || drop(inbox.send(Arrival::Unreachable(peer)));
+        let Some((channel, calls)) = self.ways.get(peer) else { return unreachable() };
+        let Ok(permit) = calls.try_acquire_owned() else { return unreachable() };
+        let (client, inbox) = (PeerClient::new(channel), self.inbox.clone());
         tokio::spawn(async move {
             let answer = timeout(CALL_MAX, call_peer(client, call)).await;
             drop(permit);
-            if let Ok(Ok(Some(answer))) = answer
-                && let Ok(Some(message)) = convert::peer_message(answer)
-            {
-                let _ = inbox.send((Address::Node(peer), message));
+            match answer {
+                Ok(Ok(Some(answer))) => {
+                    if let Ok(Some(message)) = convert::peer_message(answer) {
+                        let _ = inbox.send(Arrival::Message { from: Address::Node(peer), message });
+                    }
+                }
+                Ok(Ok(None)) => {}
+                // It was reached, and has not answered.
+                Ok(Err(status)) if status.code() == Code::DeadlineExceeded => {}
+                Ok(Err(_)) | Err(_) => unreachable(),
             }
         });
     }
@@ -84,6 +89,11 @@ async fn call_peer(mut peer: PeerClient<Channel>, call: PeerCall) -> Result<Opti
         PeerCall::ReadIndex(request) => Some(PeerAnswer::ReadIndex(peer.read_index(request).await?.into_inner())),
         PeerCall::HandOver(request) => {
             peer.hand_over(request).await?;
+            None
+        }
+        PeerCall::InstallSnapshot(request) => Some(PeerAnswer::InstallSnapshot(peer.install_snapshot(request).await?.into_inner())),
+        PeerCall::TimeoutNow(request) => {
+            peer.timeout_now(request).await?;
             None
         }
     })
@@ -110,14 +120,18 @@ impl ClientCalls {
     /// A message of the client leaves. After a proposal that was taken, the same node is asked for the synced result.
     pub fn send(&self, to: NodeId, message: Message<Request>) {
         let Message::Request(request) = message else { return };
-        let Some((channel, calls)) = self.ways.0.get(&to) else { return };
-        let Ok(permit) = calls.clone().try_acquire_owned() else { return };
-        let (mut node, inbox, client) = (CurpClient::new(channel.clone()), self.inbox.clone(), self.client);
-        let waits = self.waits.clone();
+        let Some((channel, calls)) = self.ways.get(to) else { return };
+        let Ok(permit) = calls.try_acquire_owned() else { return };
+        let (mut node, inbox, client) = (CurpClient::new(channel), self.inbox.clone(), self.client);
+        let (waits, ways) = (self.waits.clone(), self.ways.clone());
         tokio::spawn(async move {
-            let answer = timeout(CALL_MAX, call_node(&mut node, client, &request)).await;
+            let patience = if matches!(request, Ask::Admin { .. }) { ADMIN_MAX } else { CALL_MAX };
+            let answer = timeout(patience, call_node(&mut node, client, &request)).await;
             drop(permit);
             let Ok(Ok(reply)) = answer else { return };
+            if let Reply::Cluster { membership, .. } = &reply {
+                ways.learn(&membership.addresses, |place| place.client);
+            }
             let taken = match &reply {
                 Reply::Executed { id, .. } | Reply::Conflict { id, .. } => Some(*id),
                 _ => None,
@@ -149,6 +163,7 @@ async fn call_node(node: &mut CurpClient<Channel>, client: ClientAddress, reques
         ClientCall::BeginSession(request) => convert::session_reply(&node.begin_session(request).await?.into_inner()),
         ClientCall::EndSession(request) => convert::session_reply(&node.end_session(request).await?.into_inner()),
         ClientCall::FetchCluster(request) => convert::cluster_reply(&node.fetch_cluster(request).await?.into_inner()),
+        ClientCall::Admin(request) => convert::admin_reply(&node.admin(request).await?.into_inner()),
     };
     Ok(reply?)
 }

@@ -3,17 +3,17 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `../../proto/curp.proto` | the services and their messages |
-//! | `convert.rs` | between the protocol's messages and those of the wire |
+//! | `convert/` | between the protocol's messages and those of the wire |
 //! | `service.rs` | incoming calls |
 //! | `board.rs` | the cmd board: which open call a message of the node answers |
+//! | `ways.rs` | where members are reached |
 //! | `calls.rs` | outgoing calls |
-//!
-//! There is no InstallSnapshot yet: the protocol's messages have no such type.
 
 mod board;
 mod calls;
 pub mod convert;
 mod service;
+mod ways;
 
 /// Types, clients and servers generated from `proto/curp.proto`.
 #[allow(missing_docs, clippy::all, clippy::disallowed_types, reason = "generated")]
@@ -28,6 +28,7 @@ pub use board::Board;
 pub use calls::{ClientCalls, PeerCalls};
 pub use service::{Inbox, Services};
 pub use tonic::transport::Channel;
+pub use ways::Place;
 
 /// A way to a node, made when it is first used.
 ///

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::board::{Board, Key};
 use super::convert::{self, ClientCall, Malformed, PeerAnswer, PeerCall};
 use super::wire;
+use crate::node::Arrival;
 
 /// A client's call that is not answered for so long ends. Whoever asked has asked again long before.
 const CLIENT_CALL_MAX: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const CLIENT_CALL_MAX: Duration = Duration::from_secs(5);
 const PEER_CALL_MAX: Duration = Duration::from_millis(500);
 
 /// Where questions go: the inbox that [`CurpNode::serve`](crate::CurpNode::serve) reads.
-pub type Inbox = UnboundedSender<(Address, Message<Command>)>;
+pub type Inbox = UnboundedSender<Arrival>;
 
 /// Both services of a node.
 #[derive(Clone)]
@@ -37,7 +38,7 @@ impl Services {
     }
 
     fn give(&self, from: Address, message: Message<Command>) -> Result<(), Status> {
-        self.inbox.send((from, message)).map_err(|_| Status::unavailable("the node has stopped"))
+        self.inbox.send(Arrival::Message { from, message }).map_err(|_| Status::unavailable("the node has stopped"))
     }
 
     /// On the board first, then to the node: an answer that comes at once finds the call there.
@@ -63,7 +64,8 @@ impl Services {
             Ask::Record { proposal, .. } => Key::Record(client, proposal.id),
             Ask::Read { read, .. } => Key::Read(*read),
             Ask::BeginSession { .. } | Ask::EndSession { .. } => Key::Session(client),
-            Ask::FetchCluster | Ask::Admin { .. } => Key::Cluster(client),
+            Ask::FetchCluster => Key::Cluster(client),
+            Ask::Admin { nonce, .. } => Key::Admin(client, *nonce),
         };
         match self.ask(key, Address::Client(client), Message::Request(request)).await? {
             Message::Reply(reply) => Ok(reply),
@@ -83,6 +85,7 @@ impl Services {
             PeerMessage::Append { .. } => Key::Append(node),
             PeerMessage::Heartbeat { .. } => Key::Heartbeat(node),
             PeerMessage::ReadIndex { read, .. } => Key::ReadIndex(node, *read),
+            PeerMessage::InstallSnapshot { .. } => Key::Snapshot(node),
             _ => return self.give(from, message).map(|()| None),
         };
         match self.ask(key, from, message).await? {
@@ -147,6 +150,10 @@ impl wire::curp_server::Curp for Services {
     async fn fetch_cluster(&self, request: Request<wire::FetchRequest>) -> Answered<wire::FetchClusterResponse> {
         answer(convert::cluster_response(&self.ask_as_client(ClientCall::FetchCluster(request.into_inner())).await?))
     }
+
+    async fn admin(&self, request: Request<wire::AdminRequest>) -> Answered<wire::AdminResponse> {
+        answer(convert::admin_response(&self.ask_as_client(ClientCall::Admin(request.into_inner())).await?))
+    }
 }
 
 #[tonic::async_trait]
@@ -178,6 +185,16 @@ impl wire::peer_server::Peer for Services {
 
     async fn hand_over(&self, request: Request<wire::HandOverRequest>) -> Answered<wire::Nothing> {
         self.ask_as_peer(PeerCall::HandOver(request.into_inner())).await?;
+        answer(Some(wire::Nothing {}))
+    }
+
+    async fn install_snapshot(&self, request: Request<wire::InstallSnapshotRequest>) -> Answered<wire::InstallSnapshotResponse> {
+        let response = self.ask_as_peer(PeerCall::InstallSnapshot(request.into_inner())).await?;
+        answer(response.and_then(convert::install_response))
+    }
+
+    async fn timeout_now(&self, request: Request<wire::TimeoutNowRequest>) -> Answered<wire::Nothing> {
+        self.ask_as_peer(PeerCall::TimeoutNow(request.into_inner())).await?;
         answer(Some(wire::Nothing {}))
     }
 }

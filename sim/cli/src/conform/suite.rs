@@ -160,10 +160,10 @@ mod tests {
 
     #[test]
     fn the_table_has_every_cell() {
-        let mut cells = [[Cell::default(); 4]; 5];
-        cells[4][3] = Cell { mutated: 12, rejected: 11, there: 10 };
+        let mut cells = [[Cell::default(); Kind::ALL.len()]; Family::ALL.len()];
+        cells[Family::ALL.len() - 1][3] = Cell { mutated: 12, rejected: 11, there: 10 };
         let text = table(&cells);
-        assert_eq!(text.lines().count(), 6);
+        assert_eq!(text.lines().count(), 1 + Family::ALL.len());
         assert!(text.ends_with("12 11 10\n"), "{text}");
     }
 }

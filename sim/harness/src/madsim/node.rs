@@ -91,6 +91,12 @@ impl Transport for NodeHost {
         });
         calls.send(outgoing.to, outgoing.message);
     }
+
+    fn learn(&self, addresses: &BTreeMap<NodeId, String>) {
+        if let Some(calls) = &self.calls {
+            calls.learn(addresses);
+        }
+    }
 }
 
 impl Processor for NodeHost {
@@ -120,6 +126,14 @@ impl Host for NodeHost {
             cluster.observer.world(Some(node), WorldEvent::Fatal { reason });
             let now = cluster.now;
             cluster.queue.push(now, Next::Fatal { node, life });
+        });
+    }
+
+    fn shut_down(&self) {
+        let (node, life) = (self.id, self.life);
+        self.stage.with(|cluster| {
+            let now = cluster.now;
+            cluster.queue.push(now, Next::ShutDown { node, life });
         });
     }
 }

@@ -4,7 +4,7 @@ use curp::{Address, Message, NodeId};
 use kv::Request;
 use node::Node;
 use server::rpc::{ClientCalls, Inbox};
-use server::{CurpClient, CurpNode, Start};
+use server::{Arrival, CurpClient, CurpNode, Start};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use world::Endpoint;
@@ -27,7 +27,7 @@ enum WriteEnd {
 
 /// What reaches a node in one of its lives.
 struct NodeLink {
-    inbox: UnboundedSender<(Address, Message<Request>)>,
+    inbox: Inbox,
     disk: UnboundedSender<WriteEnd>,
     executions: Arc<Executions>,
 }
@@ -38,7 +38,7 @@ struct NodeLaunch {
     timing: Timing,
     /// Into its own inbox, for runs over gRPC, with the members' addresses.
     grpc: Option<(Inbox, Arc<Members>)>,
-    inbox: UnboundedReceiver<(Address, Message<Request>)>,
+    inbox: UnboundedReceiver<Arrival>,
     disk: UnboundedReceiver<WriteEnd>,
     executions: Arc<Executions>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Processes {
 impl Processes {
     /// None started. Must be called inside the runtime.
     pub(crate) fn new(stage: &Arc<Stage>) -> Self {
-        let (nodes, clients) = stage.with(|cluster| (cluster.processes.len(), cluster.callers.len()));
+        let (nodes, clients) = stage.with(|cluster| (cluster.processes.len(), cluster.clients()));
         Processes {
             stage: stage.clone(),
             runtime: madsim::runtime::Handle::current(),
@@ -134,7 +134,7 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
             stage.with(|cluster| cluster.note_recovery(id, recovery));
             node
         }
-        Err(reason) => return stage.with(|cluster| cluster.refuse(id, reason.to_string())),
+        Err(reason) => return stage.with(|cluster| cluster.refuse(id, &reason)),
     };
     lock(&slot).running = Some(node.clone());
     let storage = node.clone();
@@ -206,7 +206,7 @@ impl Hosts for Processes {
 
     fn deliver(&mut self, _: &mut Cluster, id: NodeId, from: Address, message: Message<Request>) {
         if let Some(link) = self.link(id) {
-            let _ = link.inbox.send((from, message));
+            let _ = link.inbox.send(Arrival::Message { from, message });
         }
     }
 
