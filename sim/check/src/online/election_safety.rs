@@ -17,6 +17,7 @@ pub(super) const ONE_LEADER: &str = "a term has at most one leader";
 pub(super) const ONE_VOTE: &str = "a node votes for at most one candidate in a term";
 pub(super) const NO_OLD_VOTE: &str = "a node never votes in a term lower than one it promised";
 pub(super) const BY_QUORUM: &str = "a leader has the votes of a quorum, each given to it in its term";
+pub(super) const STANDS: &str = "a leader is a voter of the latest configuration in its log, or of the one before";
 pub(super) const ON_DISK: &str = "vote and candidacy are on disk before they are sent";
 pub(super) const REMEMBERED: &str = "a restarted node remembers the vote it gave";
 pub(super) const NEVER_AGAIN: &str = "a node that lost its disk never votes again under its id";
@@ -106,6 +107,17 @@ impl ElectionSafety {
             (format!("nodes {} and {} both became leader of term {term}", first.0, node.id), vec![first.1])
         });
         let config = g.config_of(slot);
+        // A change that removes it may be in its log alone: then it stands on the others' votes.
+        let voter = config.has_voter(slot);
+        r.expect(CHECK, STANDS, at, voter || node.guess.is_some() || g.before_latest(&node.log).has_voter(slot), || {
+            let version = config.membership.version;
+            let what = format!(
+                "node {} became leader of term {term}, and the configuration of version ({}, {}), the latest in its log, and the one before it \
+                 do not have it as a voter",
+                node.id, version.term, version.index
+            );
+            (what, Vec::new())
+        });
         let mut counted = Vec::new();
         let mut evidence = Vec::new();
         for voter in voters.iter().filter_map(|&id| g.find(id)).filter(|&s| config.has_voter(s)) {
@@ -118,7 +130,7 @@ impl ElectionSafety {
                 evidence.push(vote.event);
             }
         }
-        r.expect(CHECK, BY_QUORUM, at, counted.len() >= config.quorum() && counted.len() == voters.len() && counted.contains(&node.id), || {
+        r.expect(CHECK, BY_QUORUM, at, counted.len() >= config.quorum() && counted.len() == voters.len() && (counted.contains(&node.id) || !voter), || {
             let message = format!(
                 "node {} became leader of term {term} on the word of nodes {}, but of its voters only nodes {} voted for it, and a quorum is {}",
                 node.id,

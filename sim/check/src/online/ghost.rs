@@ -95,6 +95,11 @@ impl Ghost {
         self.config(log.version(log.config()))
     }
 
+    /// The configuration before the latest in a whole log; the same where there is only one.
+    pub fn before_latest(&self, log: &Log) -> &Configuration {
+        self.config(log.version(log.config_at(log.config().saturating_sub(1))))
+    }
+
     /// The configuration of that version; the initial one where there is none.
     pub fn config(&self, version: ConfigVersion) -> &Configuration {
         self.configs.get(&version).unwrap_or_else(|| &self.configs[&ConfigVersion::default()])
@@ -123,8 +128,8 @@ impl Ghost {
     /// What a node's disk says about elections has changed.
     fn electable(&mut self, slot: Slot) {
         let disk = &self.nodes[slot].disk;
-        let (last, voters) = (disk.last(), self.latest(&disk.log).voters);
-        self.elections.set(slot, last, voters);
+        let (last, voters, before) = (disk.last(), self.latest(&disk.log).voters, self.before_latest(&disk.log).voters);
+        self.elections.set(slot, last, voters, before);
     }
 
     /// A command for a sentence.

@@ -30,8 +30,10 @@ pub(super) fn slots(set: Set) -> impl Iterator<Item = usize> {
 /// Which elections are possible from what is on the disks.
 ///
 /// A candidate counts by the voters of its own latest configuration, and wins with any quorum of them, itself included, none of which has a log more
-/// up to date; what configuration a supporter knows is no matter. So all the quorums it can win with are the subsets of one set, its
-/// `supporters`; a statement about each quorum needs no enumeration, only its worst case by counting.
+/// up to date; what configuration a supporter knows is no matter. One that its latest configuration removes may stand too, if it was a voter by the
+/// one before: the change may be in no other log, and then nobody else could be elected (Raft dissertation, 4.2.2). It counts the others alone.
+/// So all the quorums a candidate can win with are the subsets of one set, its `supporters`; a statement about each quorum needs no
+/// enumeration, only its worst case by counting.
 /// A test compares that with the enumeration.
 #[derive(Default)]
 pub(super) struct Elections {
@@ -46,17 +48,19 @@ struct Candidate {
     last: Option<(Term, Index)>,
     /// Voters of the latest configuration there.
     voters: Set,
+    /// Whether the node may stand, as far as its configurations decide it.
+    stands: bool,
 }
 
 impl Elections {
     /// The durable log of the node in `slot` ends with (last term, last index) now, or it would refuse to start (`None`), and these are the
-    /// voters of its latest configuration.
-    pub fn set(&mut self, slot: usize, last: Option<(Term, Index)>, voters: Set) {
+    /// voters of its latest configuration and of the one before it.
+    pub fn set(&mut self, slot: usize, last: Option<(Term, Index)>, voters: Set, before: Set) {
         if self.disks.len() <= slot {
             self.disks.resize(slot + 1, Candidate::default());
             self.supporters.resize(slot + 1, 0);
         }
-        let new = Candidate { last, voters };
+        let new = Candidate { last, voters, stands: (voters | before) >> slot & 1 == 1 };
         if std::mem::replace(&mut self.disks[slot], new) != new {
             self.recompute();
         }
@@ -64,11 +68,11 @@ impl Elections {
 
     fn recompute(&mut self) {
         for (w, supporters) in self.supporters.iter_mut().enumerate() {
-            let Candidate { last, voters } = self.disks[w];
+            let Candidate { last, voters, stands } = self.disks[w];
             let supports = |disk: &Candidate| last.is_some() && disk.last.is_some() && disk.last <= last;
             let all = self.disks.iter().enumerate().filter(|(_, disk)| supports(disk)).fold(0, |set: Set, (m, _)| set | 1 << m);
             let set = all & voters;
-            let elect = set >> w & 1 == 1 && set.count_ones() as usize >= quorum(voters.count_ones() as usize);
+            let elect = stands && set != 0 && set.count_ones() as usize >= quorum(voters.count_ones() as usize);
             *supporters = if elect { set } else { 0 };
         }
     }
@@ -90,7 +94,7 @@ impl Elections {
 
     /// A quorum that elects `w` and has the fewest members in `pools`.
     pub fn worst_quorum(&self, w: usize, pools: Set) -> Set {
-        let mut chosen = 1 << w;
+        let mut chosen = self.supporters[w] & 1 << w;
         let others = self.supporters[w] & !chosen;
         for m in slots(others & !pools).chain(slots(others & pools)) {
             if (chosen.count_ones() as usize) < quorum(self.n(w)) {
@@ -102,9 +106,10 @@ impl Elections {
 
     /// Whether every quorum that elects `w` has `recover(n)` members in `pools`.
     pub fn always_recovers(&self, w: usize, pools: Set) -> bool {
-        let own = pools >> w & 1;
-        let without = (self.supporters[w] & !(1 << w) & !pools).count_ones() as usize;
-        own as usize + (quorum(self.n(w)) - 1).saturating_sub(without) >= recover(self.n(w))
+        let own = self.supporters[w] & 1 << w;
+        let without = (self.supporters[w] & !own & !pools).count_ones() as usize;
+        let others = quorum(self.n(w)) - own.count_ones() as usize;
+        (own & pools).count_ones() as usize + others.saturating_sub(without) >= recover(self.n(w))
     }
 }
 
@@ -130,10 +135,14 @@ mod tests {
     }
 
     /// All quorums of the winner's voters, by bitmask, as CHECKS.md words it.
-    fn enumerated(disks: &[(Option<(Term, Index)>, Set)], w: usize, pools: Set) -> (bool, bool) {
-        let (last, voters) = disks[w];
+    fn enumerated(disks: &[(Option<(Term, Index)>, Set, Set)], w: usize, pools: Set) -> (bool, bool) {
+        let (last, voters, before) = disks[w];
         let n = voters.count_ones() as usize;
-        let quorums = (0..1u64 << disks.len()).filter(|q| q & !voters == 0 && q.count_ones() as usize == quorum(n) && q >> w & 1 == 1);
+        // Itself, if it is a voter; and one that is none may stand if it was.
+        let own = voters & 1 << w;
+        let stands = last.is_some() && (own != 0 || before >> w & 1 == 1);
+        let quorums = (0..1u64 << disks.len()).filter(|q| stands && q & !voters == 0 && q & own == own);
+        let quorums = quorums.filter(|q| q.count_ones() as usize == quorum(n));
         let electing = |q: &Set| slots(*q).all(|m| disks[m].0.is_some() && disks[m].0 <= last);
         let electing: Vec<_> = quorums.filter(electing).collect();
         (!electing.is_empty(), electing.iter().all(|q| (q & pools).count_ones() as usize >= recover(n)))
@@ -156,12 +165,12 @@ mod tests {
                 .map(|_| {
                     let last = if draw(8) == 0 { None } else { Some((draw(3), draw(3))) };
                     // All by one configuration, or each by its own, the empty one included.
-                    (last, if round % 2 == 0 { everyone } else { draw(1 << n) })
+                    if round % 2 == 0 { (last, everyone, everyone) } else { (last, draw(1 << n), draw(1 << n)) }
                 })
                 .collect();
             let pools = draw(1 << n);
             let mut elections = Elections::default();
-            disks.iter().enumerate().for_each(|(i, (last, voters))| elections.set(i, *last, *voters));
+            disks.iter().enumerate().for_each(|(i, (last, voters, before))| elections.set(i, *last, *voters, *before));
             for w in 0..n {
                 let (can, recovers) = enumerated(&disks, w, pools);
                 assert_eq!(elections.can_win(w), can, "{disks:?} {w}");
@@ -183,16 +192,32 @@ mod tests {
         let mut elections = Elections::default();
         // Three voters, and a learner whose log is longer than any.
         for slot in 0..3 {
-            elections.set(slot, Some((1, 5)), 0b0111);
+            elections.set(slot, Some((1, 5)), 0b0111, 0b0111);
         }
-        elections.set(3, Some((1, 9)), 0b0111);
+        elections.set(3, Some((1, 9)), 0b0111, 0b0111);
         assert_eq!(elections.winners().collect::<Vec<_>>(), [0, 1, 2]);
         // Promoted by node 0's log alone: of its four voters it needs three, and the newcomer may be one.
-        elections.set(0, Some((2, 6)), 0b1111);
-        elections.set(1, None, 0b0111);
-        elections.set(2, Some((1, 5)), 0b0111);
+        elections.set(0, Some((2, 6)), 0b1111, 0b0111);
+        elections.set(1, None, 0b0111, 0b0111);
+        elections.set(2, Some((1, 5)), 0b0111, 0b0111);
         assert_eq!(elections.winners().collect::<Vec<_>>(), [0]);
         assert_eq!(elections.worst_quorum(0, 0), 0b1101);
         assert!(elections.always_recovers(0, 0b1001) && !elections.always_recovers(0, 0b0010));
+    }
+
+    #[test]
+    fn a_node_that_its_latest_configuration_removes_wins_with_the_others_alone() {
+        let mut elections = Elections::default();
+        // Nobody but node 0 has the entry that removes it, so nobody else can win.
+        elections.set(0, Some((1, 6)), 0b0110, 0b0111);
+        elections.set(1, Some((1, 5)), 0b0111, 0b0111);
+        elections.set(2, None, 0b0111, 0b0111);
+        assert!(!elections.can_win(0), "it needs both of the others");
+        elections.set(2, Some((1, 5)), 0b0111, 0b0111);
+        assert_eq!((elections.can_win(0), elections.worst_quorum(0, 0)), (true, 0b0110));
+        assert!(elections.always_recovers(0, 0b0110) && !elections.always_recovers(0, 0b0011), "its own pool is not counted");
+        // Removed by an earlier change than the latest, it does not stand.
+        elections.set(0, Some((1, 6)), 0b0110, 0b0110);
+        assert!(!elections.can_win(0));
     }
 }

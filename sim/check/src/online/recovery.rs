@@ -30,7 +30,7 @@ pub(super) const POOL_COMMUTES: &str = "the commands of a spec pool commute";
 pub(super) const POOL_SURVIVES: &str = "a restarted node has the spec pool that is on its disk";
 pub(super) const POOL_KEEPS: &str = "a command leaves a spec pool only once it is applied there";
 pub(super) const VOTE_CARRIES_POOL: &str = "a vote carries the voter's whole spec pool";
-pub(super) const EXACT_QUORUM: &str = "a new leader counts the pools of exactly a quorum, its own among them";
+pub(super) const EXACT_QUORUM: &str = "a new leader counts the pools of exactly a quorum of its voters, its own among them if it is one";
 pub(super) const NOOP_FIRST: &str = "a leader begins with a no-op and recovered commands";
 pub(super) const RECOVERED_COMMUTE: &str = "the recovered commands commute";
 pub(super) const RECOVERS_ENOUGH: &str = "a command in recover(n) pools of the quorum is recovered";
@@ -278,7 +278,7 @@ fn pool_commutes(g: &Ghost, slot: Slot, new: &Proposal, at: At, r: &mut Report) 
 fn exact_quorum(g: &Ghost, slot: Slot, term: Term, voters: &[NodeId], at: At, r: &mut Report) {
     let config = g.config_of(slot);
     let distinct = voters.iter().enumerate().all(|(i, id)| !voters[..i].contains(id) && g.find(*id).is_some_and(|s| config.has_voter(s)));
-    let holds = distinct && voters.len() == config.quorum() && voters.contains(&g.nodes[slot].id);
+    let holds = distinct && voters.len() == config.quorum() && (voters.contains(&g.nodes[slot].id) || !config.has_voter(slot));
     r.expect(CHECK, EXACT_QUORUM, at, holds, || {
         let counted = describe::nodes(voters.iter().copied());
         (

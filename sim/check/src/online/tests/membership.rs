@@ -86,6 +86,31 @@ fn a_leader_that_removes_itself_does_not_count_itself() {
     assert!(v.message.contains("of its voters only nodes 2 have it on disk, and a quorum is 2"), "{}", v.message);
 }
 
+/// Nobody else has the removal, so nobody else can be elected: it goes on without its own vote and pool, and carries the removal through.
+#[test]
+fn a_voter_whose_removal_is_in_its_log_alone_is_elected_by_the_others() {
+    let mut c = Cluster::ready(3);
+    c.fast(1, &put("a", "1"), &[1, 2, 3]);
+    c.change(1, &remove(1));
+    c.campaign(1, 2);
+    for voter in [2, 3] {
+        c.grant(voter, 2, 1);
+    }
+    c.become_leader(1, 2, &[2, 3], &[]);
+    c.settle(1);
+    c.elect(3, 3, &[2]);
+    c.settle_with(3, &[2, 3]);
+    c.legal();
+    assert_eq!(c.monitor.applied_log().len(), 1);
+
+    // Its own vote does not count.
+    let mut c = Cluster::ready(3);
+    c.change(1, &remove(1));
+    c.elect(1, 2, &[2]);
+    c.broken("election-safety", e::BY_QUORUM);
+    c.broken("recovery", q::EXACT_QUORUM);
+}
+
 #[test]
 fn a_configuration_stays_in_force_after_its_entry_was_cut_off() {
     let mut c = Cluster::ready(3);
@@ -184,6 +209,14 @@ fn a_learner_is_counted() {
     let mut c = with_learner();
     c.elect(4, 2, &[2, 3]);
     c.broken("election-safety", e::BY_QUORUM);
+    // It stands at all.
+    let mut c = with_learner();
+    c.campaign(4, 2);
+    for voter in [2, 3] {
+        c.grant(voter, 2, 4);
+    }
+    c.become_leader(4, 2, &[2, 3], &[]);
+    c.broken("election-safety", e::STANDS);
 }
 
 #[test]
