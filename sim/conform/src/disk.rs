@@ -15,7 +15,7 @@ pub(crate) struct Disk {
     generation: u64,
     records: u64,
     readable: bool,
-    /// The file that changed last.
+    /// The log's file that changed last.
     file: String,
     /// What stands before `log`: the specification keeps the log whole, and entries that a snapshot covers are the same there.
     base: LogBase,
@@ -60,7 +60,8 @@ impl Disk {
     /// Bytes changed. Nothing: they mean the same as before.
     pub fn change(&mut self, file: &str, offset: u64, data: &[u8]) -> Vec<Change> {
         self.reader.change(file, offset, data);
-        let other = self.file != file;
+        // Snapshots are in files of their own.
+        let other = file.starts_with("wal-") && self.file != file;
         if other {
             file.clone_into(&mut self.file);
         }
@@ -73,7 +74,7 @@ impl Disk {
         self.refresh(false)
     }
 
-    /// `other`: it is another file than last time that changed.
+    /// `other`: it is another of the log's files than last time that changed.
     fn refresh(&mut self, other: bool) -> Vec<Change> {
         if self.reader.generation() == self.generation {
             return Vec::new();
@@ -181,6 +182,13 @@ mod tests {
             Node(disk, bytes)
         }
 
+        /// The file of a snapshot, which its record refers to, comes first.
+        fn save(&mut self, term: u64, index: u64) -> Record<Request> {
+            let (file, data) = self.1.save(term, index);
+            assert_eq!(self.0.change(&file, 0, &data), [], "a file that no record refers to");
+            snapshot_record(term, index)
+        }
+
         fn append(&mut self, records: &[Record<Request>]) -> Vec<Change> {
             let (offset, data) = self.1.append(records);
             let changes = self.0.change(Bytes::FILE, offset, &data);
@@ -229,8 +237,10 @@ mod tests {
     fn a_snapshot_of_what_the_log_has_is_told_for_itself() {
         let mut node = Node::new();
         node.append(&[noop_record(1, 1), noop_record(2, 2), hard_state(2, None, 2)]);
-        assert_eq!(node.append(&[snapshot_record(1, 1)]), [Change::Saved { index: 1, term: 1 }]);
-        let changes = node.append(&[snapshot_record(2, 2), noop_record(2, 3)]);
+        let record = node.save(1, 1);
+        assert_eq!(node.append(&[record]), [Change::Saved { index: 1, term: 1 }]);
+        let record = node.save(2, 2);
+        let changes = node.append(&[record, noop_record(2, 3)]);
         let [Change::Written(change), saved] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!((change.records, change.kept, change.snapshot.index, change.cut), (1, 2, 1, false), "the snapshot comes after");
         assert_eq!(*saved, Change::Saved { index: 2, term: 2 });
@@ -240,7 +250,8 @@ mod tests {
     fn a_snapshot_of_what_the_log_lacks_takes_its_place() {
         let mut node = Node::new();
         node.append(&[noop_record(1, 1), noop_record(1, 2)]);
-        let change = written(&node.append(&[snapshot_record(2, 2), noop_record(2, 3)]));
+        let record = node.save(2, 2);
+        let change = written(&node.append(&[record, noop_record(2, 3)]));
         assert_eq!((change.records, change.cut, change.snapshot), (2, true, LogBase { index: 2, term: 2 }));
         assert_eq!(change.entries.len(), 1, "those after it");
         let change = written(&node.append(&[noop_record(2, 4)]));
@@ -248,8 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_says_nothing_new() {
+        let mut node = Node::new();
+        node.append(&[noop_record(1, 1), noop_record(1, 2), pool_record(samples::id(1)), hard_state(1, None, 2)]);
+        let record = node.save(1, 1);
+        node.append(&[record.clone()]);
+        let base = Record::Checkpoint(LogBase { index: 1, term: 1 });
+        let records = [base, hard_state(1, None, 2), noop_record(1, 2), record, pool_record(samples::id(1))];
+        let (file, data) = node.1.checkpoint(&records);
+        assert_eq!(node.0.change(&file, 0, &data), []);
+        assert_eq!(node.0.remove(Bytes::FILE), []);
+    }
+
+    #[test]
     fn a_snapshot_that_goes_is_news() {
         let Node(mut disk, mut bytes) = Node::new();
+        let (file, data) = bytes.save(1, 1);
+        disk.change(&file, 0, &data);
         let (offset, data) = bytes.append(&[noop_record(1, 1)]);
         disk.change(Bytes::FILE, offset, &data);
         let (offset, data) = bytes.append(&[snapshot_record(1, 1)]);

@@ -201,11 +201,19 @@ impl Cluster {
         SnapshotMeta { index, term: log.last().map_or(0, |e| e.term), membership }
     }
 
+    /// The file is durable before its record is written.
+    fn save(&mut self, n: NodeId, meta: SnapshotMeta) {
+        let node = self.node(n);
+        let (file, data) = node.bytes.as_mut().expect("it started").save_file(meta.clone());
+        node.records.push(Record::Snapshot(meta));
+        self.trace.world(Some(n), WorldEvent::Disk { file, offset: 0, data: data.into() });
+    }
+
     fn snapshot(&mut self, n: NodeId) {
         let meta = self.meta(n);
         let base = LogBase { index: meta.index, term: meta.term };
         self.say(n, NodeEvent::TakeSnapshot { index: base.index, term: base.term, state_hash: 0 });
-        self.node(n).records.push(Record::Snapshot(meta));
+        self.save(n, meta);
         self.sync(n);
         self.say(n, NodeEvent::CompactLog { base });
     }
@@ -218,7 +226,7 @@ impl Cluster {
         self.say(to, NodeEvent::InstallSnapshot { term, from, index: base.index, last_term: base.term, state_hash: 0 });
         let node = self.node(to);
         (node.log, node.applied, node.snapshot, node.base, node.hard.commit) = (log, base.index, base.index, base, base.index);
-        node.records.push(Record::Snapshot(meta));
+        self.save(to, meta);
         self.uses(to, ConfigCause::Installed);
         self.sync(to);
         self.say(from, NodeEvent::Matched { term, peer: to, index: base.index });

@@ -2,7 +2,7 @@
 
 use curp::{
     Applied, ConfigVersion, Entry, Event as NodeEvent, HardState, Index, Membership, NodeId, Payload, Proposal, ProposeId, Record,
-    SnapshotMeta, Synced, Term,
+    SnapshotFile, SnapshotMeta, Synced, Term,
 };
 use history::{ClientEvent, Event, Stamped, WorldEvent};
 use kv::{PutRequest, RangeRequest, Request, Response};
@@ -104,6 +104,11 @@ impl Trace {
     }
 }
 
+/// The bytes that these operations append.
+fn appended(ops: Vec<FileOp>) -> Vec<u8> {
+    ops.into_iter().flat_map(|op| if let FileOp::Append { data, .. } = op { data } else { Vec::new() }).collect()
+}
+
 /// The bytes of one log file.
 pub struct Bytes {
     wal: Wal,
@@ -130,6 +135,24 @@ impl Bytes {
         let appended = self.wal.append(records, true);
         self.wal.synced(appended.end);
         self.written(appended.ops).pop().expect("one file is appended to")
+    }
+
+    /// The file of a snapshot, once it is durable.
+    pub fn save(&mut self, term: Term, index: Index) -> (String, Vec<u8>) {
+        let Record::Snapshot(meta) = snapshot_record(term, index) else { unreachable!() };
+        self.save_file(meta)
+    }
+
+    /// The same with these words.
+    pub fn save_file(&mut self, meta: SnapshotMeta) -> (String, Vec<u8>) {
+        let name = storage::snapshot_name(meta.index);
+        let ops = self.wal.save_snapshot(&SnapshotFile { meta, data: Arc::new(Vec::new()) });
+        (name, appended(ops))
+    }
+
+    /// A new segment that begins with a checkpoint: its name and its bytes.
+    pub fn checkpoint(&mut self, records: &[Record<Request>]) -> (String, Vec<u8>) {
+        ("wal-0000000000000002.log".to_owned(), appended(self.wal.checkpoint(records).ops))
     }
 
     fn written(&mut self, ops: Vec<FileOp>) -> Vec<(u64, Vec<u8>)> {

@@ -59,8 +59,7 @@ pub enum ConvertError {
 /// # Errors
 /// [`ConvertError`]: the first event that cannot be told.
 pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, ConvertError> {
-    let mut converter =
-        Converter { tables, disks: BTreeMap::new(), up: BTreeSet::new(), lost: BTreeSet::new(), asked: BTreeMap::new(), out: Vec::new() };
+    let mut converter = Converter { tables, disks: BTreeMap::new(), lost: BTreeSet::new(), asked: BTreeMap::new(), out: Vec::new() };
     for (position, stamped) in events.iter().enumerate() {
         converter.event(stamped)?;
         let Converter { out, .. } = &mut converter;
@@ -77,9 +76,7 @@ pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, Conve
 struct Converter<'t> {
     tables: &'t mut Tables,
     disks: BTreeMap<NodeId, Disk>,
-    /// Nodes that run.
-    up: BTreeSet<NodeId>,
-    /// Nodes whose disk was lost while they were down.
+    /// Nodes whose disk was lost.
     lost: BTreeSet<NodeId>,
     /// Numbers of the requests made so far for each read.
     asked: BTreeMap<ReadId, Vec<u64>>,
@@ -146,19 +143,17 @@ impl Converter<'_> {
             WorldEvent::DiskRemove { file } => {
                 let node = node()?;
                 let changes = self.disks.entry(node).or_default().remove(file);
-                // What a node removes itself is not missed. Who is missing something while it is down has lost its disk, however many files that takes.
-                if !changes.is_empty() && !self.up.contains(&node) && self.lost.insert(node) {
-                    let n = self.tables.node(node);
-                    self.push(i, "LoseDisk", vec![("n", n)]);
-                }
                 self.disk(i, node, changes);
             }
-            // The node is gone for good: what comes back has another id.
-            WorldEvent::DiskLost => _ = self.disks.remove(&node()?),
-            WorldEvent::Crash { .. } => {
+            // All at once, and for ever: what is said of its files after that is no news.
+            WorldEvent::DiskLost => {
                 let node = node()?;
-                self.up.remove(&node);
+                self.lost.insert(node);
                 let n = self.tables.node(node);
+                self.push(i, "LoseDisk", vec![("n", n)]);
+            }
+            WorldEvent::Crash { .. } => {
+                let n = self.tables.node(node()?);
                 self.push(i, "Crash", vec![("n", n)]);
             }
             // A message that waits for nothing durable is caught by what its receiver does with it; a node that stops itself does not act.
@@ -229,7 +224,6 @@ impl Converter<'_> {
         let t = &mut *self.tables;
         match event {
             NodeEvent::Restart { term, vote, commit, last_index, last_term, pool, base, snapshot, state_hash: _, membership } => {
-                self.up.insert(node);
                 let fields = vec![
                     ("n", n),
                     ("t", t.term(*term)),
@@ -340,7 +334,6 @@ impl Converter<'_> {
                 self.push(i, "TransferLeader", fields);
             }
             NodeEvent::ShutDown { index } => {
-                self.up.remove(&node);
                 self.push(i, "ShutDown", vec![("n", n), ("idx", Value::Int(*index))]);
             }
             NodeEvent::ServeRead { read, read_index, applied } => {

@@ -74,7 +74,8 @@ impl Family {
                 | N::BecomeLeader { .. }
                 | N::StepDown { .. },
             ) => Some(Family::Elections),
-            Event::Node(N::Restart { .. }) | Event::World(WorldEvent::Crash { .. } | WorldEvent::Disk { .. }) => Some(Family::Disks),
+            Event::Node(N::Restart { .. }) | Event::World(WorldEvent::Crash { .. }) => Some(Family::Disks),
+            Event::World(WorldEvent::Disk { .. }) => view::of_log(event).then_some(Family::Disks),
             Event::Node(N::ReadRequest { .. } | N::ReadIndex { .. } | N::ServeRead { .. }) => Some(Family::Reads),
             Event::World(WorldEvent::DiskRemove { .. } | WorldEvent::Send { .. } | WorldEvent::Fatal { .. } | WorldEvent::Pause) => None,
             Event::World(WorldEvent::DiskLost) => None,

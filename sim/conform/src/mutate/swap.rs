@@ -4,7 +4,7 @@
 use curp::{Applied, Event as NodeEvent, Payload};
 use history::{ClientEvent, Event, WorldEvent};
 
-use super::view::{Node, View, taken};
+use super::view::{Node, View, of_log, taken};
 use super::visible::{dropped, read_of, stopped};
 
 type Pair = (&'static str, usize);
@@ -32,7 +32,7 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
 fn disk(view: &View<'_>, at: usize) -> Vec<Pair> {
     let Some(node) = view.events[at].node else { return Vec::new() };
     // Only bytes that are missed for certain, and directly before what waits for them: other writes may be enough for what comes later.
-    let next = view.events[at + 1..].iter().position(|e| e.node == Some(node) && matches!(e.event, Event::World(WorldEvent::Disk { .. })));
+    let next = view.events[at + 1..].iter().position(|e| e.node == Some(node) && of_log(&e.event));
     let Some(next) = next.map(|distance| at + 1 + distance).filter(|_| dropped(view, at)) else { return Vec::new() };
     vec![("Persist, the next Persist", next)]
 }

@@ -59,7 +59,8 @@ impl<'t> View<'t> {
     pub fn writes(&self, at: usize, of: NodeId) -> usize {
         let end = self.crash(at, of).unwrap_or(self.events.len());
         let disk = |e: &&Stamped| {
-            e.node == Some(of) && matches!(&e.event, Event::World(WorldEvent::Disk { data, .. }) if !data.as_slice().is_empty())
+            let news = |e: &Event| matches!(e, Event::World(WorldEvent::Disk { data, .. }) if !data.as_slice().is_empty());
+            e.node == Some(of) && of_log(&e.event) && news(&e.event)
         };
         self.events[at + 1..end].iter().filter(disk).count()
     }
@@ -101,6 +102,11 @@ impl<'t> View<'t> {
             .filter_map(|q| self.node_event(q))
             .any(|(node, event)| of.is_none_or(|of| of == node) && matches!(event, Node::Campaign { term } if *term == in_term))
     }
+}
+
+/// Whether it is a change of the log's durable bytes. What is in the files of snapshots is no part of a step.
+pub(super) fn of_log(event: &Event) -> bool {
+    matches!(event, Event::World(WorldEvent::Disk { file, .. }) if file.starts_with("wal-"))
 }
 
 /// The command in an accepted Record or in a leader's new entry.

@@ -118,12 +118,16 @@ fn events_of_snapshots() {
     let (mut trace, mut bytes) = (Trace::new(), Bytes::new());
     bytes.repairs().into_iter().for_each(|data| trace.disk(2, data));
     trace.disk(2, bytes.append(&[samples::noop_record(1, 1)]));
-    trace.disk(2, bytes.append(&[samples::noop_record(1, 2), samples::snapshot_record(1, 1)]));
+    for (term, index) in [(1, 1), (2, 5)] {
+        let (file, data) = bytes.save(term, index);
+        trace.world(Some(2), WorldEvent::Disk { file, offset: 0, data: data.into() });
+    }
+    trace.disk(2, bytes.append(&[samples::hard_state(1, None, 1), samples::noop_record(1, 2), samples::snapshot_record(1, 1)]));
     trace.disk(2, bytes.append(&[samples::snapshot_record(2, 5)]));
     let told = told(&trace);
     assert_eq!(told.len(), 4, "{told:?}");
     assert!(told[1].ends_with("snap |-> 0, st |-> 0, cut |-> FALSE"), "{}", told[1]);
-    assert_eq!(told[2], r#""SaveSnapshot", i |-> 2, n |-> 2, idx |-> 1, st |-> 1"#);
+    assert_eq!(told[2], r#""SaveSnapshot", i |-> 4, n |-> 2, idx |-> 1, st |-> 1"#);
     assert!(told[3].ends_with("es |-> <<>>, pool |-> {}, snap |-> 5, st |-> 2, cut |-> TRUE"), "{}", told[3]);
 }
 
@@ -224,7 +228,19 @@ fn what_becomes_durable_is_a_step_and_other_things_of_the_world_are_not() {
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]>>, pool |-> {1}, snap |-> 0, st |-> 0, cut |-> FALSE"#), "{}", told[0]);
     assert!(told[1].starts_with(r#""Crash""#));
-    assert_eq!(told[2], r#""LoseDisk", i |-> 7, n |-> 2"#, "it was down");
+    assert!(told[2].contains(r#"k |-> 0, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#), "{}", told[2]);
+}
+
+#[test]
+fn a_lost_disk_is_lost_at_once_and_for_ever() {
+    let (mut trace, mut bytes) = (Trace::new(), Bytes::new());
+    bytes.repairs().into_iter().for_each(|data| trace.disk(2, data));
+    trace.disk(2, bytes.append(&[samples::noop_record(1, 1)]));
+    trace.world(Some(2), WorldEvent::DiskLost);
+    trace.world(Some(2), WorldEvent::DiskRemove { file: Bytes::FILE.into() });
+    let told = told(&trace);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1], r#""LoseDisk", i |-> 2, n |-> 2"#);
 }
 
 #[test]
