@@ -75,19 +75,26 @@ impl<C: Command> RawCurp<C> {
         self.hard_state.vote = Some(self.id);
         self.leader = None;
         // A node that is no voter any more stands on the votes and pools of the others.
-        let ballots: Vec<super::Ballot<C>> = self.is_voter().then(|| (self.id, Vec::new())).into_iter().collect();
-        let won = ballots.len() >= self.quorum();
-        self.role = Role::Candidate(ballots);
+        self.role = Role::Candidate(self.is_voter().then(|| (self.id, Vec::new())).into_iter().collect());
         tracing::info!(term = self.hard_state.term, "stands for election");
         self.out.events.push(Event::Campaign { term: self.hard_state.term });
         if !mutants::on(Mutant::OwnVoteNotPersisted) {
             self.persist_hard_state();
         }
         self.reset_election_timer(now);
-        if won {
-            return self.become_leader(now);
-        }
         self.ask_voters(|last_term, last_index| PeerMessage::Vote { last_term, last_index });
+        self.maybe_win(now);
+    }
+
+    /// Wins with the votes of a quorum, its own among them once that is durable: a node that votes for itself alone would otherwise lead,
+    /// lose power, and lead once more in the same term.
+    pub(super) fn maybe_win(&mut self, now: Nanos) {
+        if let Role::Candidate(ballots) = &self.role
+            && ballots.len() >= self.quorum()
+            && self.durable >= self.hard_state_written
+        {
+            self.become_leader(now);
+        }
     }
 
     pub(super) fn on_vote(&mut self, from: NodeId, term: Term, last_term: Term, last_index: Index, now: Nanos) {
@@ -111,15 +118,13 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_vote_reply(&mut self, from: NodeId, pool: Option<Vec<Arc<Proposal<C>>>>, now: Nanos) {
-        let (quorum, voter) = (self.quorum(), self.membership().is_voter(from));
+        let voter = self.membership().is_voter(from);
         if let (Role::Candidate(ballots), Some(pool)) = (&mut self.role, pool)
             && voter
             && !ballots.iter().any(|(voter, _)| *voter == from)
         {
             ballots.push((from, pool));
-            if ballots.len() >= quorum {
-                self.become_leader(now);
-            }
+            self.maybe_win(now);
         }
     }
 

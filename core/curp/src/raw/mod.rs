@@ -420,6 +420,7 @@ impl<C: Command> RawCurp<C> {
     /// Records up to sequence number `durable` are on the disk for good.
     pub fn durable(&mut self, durable: u64) {
         self.durable = self.durable.max(durable);
+        self.maybe_win(self.clock);
         self.maybe_commit();
         self.start_entries();
         self.compact_log();

@@ -60,6 +60,7 @@ fn recovered(n: usize, pools: &[Vec<u64>]) -> Vec<u64> {
     let mut voters: Vec<_> = pools.iter().zip(1..).map(|(pool, id)| voter(n, id, pool.iter().copied().map(command).collect())).collect();
     let (candidate, others) = voters.split_first_mut().expect("a quorum has a member");
     candidate.tick(NOW + 1);
+    candidate.durable(candidate.written());
     let mut out = candidate.take_output(Output::default());
     // Pre-votes, then votes: what it asks each voter is answered at once.
     for _ in 0..2 {
@@ -67,6 +68,7 @@ fn recovered(n: usize, pools: &[Vec<u64>]) -> Vec<u64> {
         for (voter, id) in others.iter_mut().zip(2..) {
             let question = asked.iter().find(|m| m.to == Address::Node(id)).map(|m| m.message.clone());
             let Some(Message::Peer { term, body }) = question else { continue };
+            candidate.durable(candidate.written());
             for (term, answer) in step(voter, 1, term, body, 1) {
                 candidate.step(id, term, answer, NOW + 1);
             }
