@@ -134,8 +134,11 @@ mod tests {
         }
     }
 
+    /// Last term and index, voters by the latest configuration, voters by the one before.
+    type TestDisk = (Option<(Term, Index)>, Set, Set);
+
     /// All quorums of the winner's voters, by bitmask, as CHECKS.md words it.
-    fn enumerated(disks: &[(Option<(Term, Index)>, Set, Set)], w: usize, pools: Set) -> (bool, bool) {
+    fn enumerated(disks: &[TestDisk], w: usize, pools: Set) -> (bool, bool) {
         let (last, voters, before) = disks[w];
         let n = voters.count_ones() as usize;
         // Itself, if it is a voter; and one that is none may stand if it was.
