@@ -53,6 +53,8 @@ pub(crate) enum Next {
     ShutDown { node: NodeId, life: u32 },
     /// A node that was removed ends for good.
     Depart { node: NodeId },
+    /// Clients hear that a node is no more, and who takes part.
+    Spread { gone: NodeId },
     /// The operator may go on.
     Operate,
     /// The operator's patience with what it asked for under this number ends.
@@ -111,7 +113,8 @@ pub(crate) struct Cluster {
     disturb: u64,
     config: curp::Config,
     pub(crate) client_config: client::Config,
-    pub(crate) membership: Membership,
+    /// The configuration that the cluster is made with.
+    membership: Membership,
 }
 
 impl Cluster {
@@ -244,6 +247,7 @@ impl Cluster {
                 }
             }
             Next::Depart { node } => self.depart(hosts, node),
+            Next::Spread { gone } => self.spread(hosts, gone),
             Next::Operate => self.operate(hosts),
             Next::OperatorPatience { asked } => self.operator_gives_up(hosts, asked),
             Next::Heal => self.heal(hosts),
@@ -300,6 +304,7 @@ impl Cluster {
         self.observer.world(Some(id), WorldEvent::Fatal { reason: why.to_string() });
         if matches!(why, StartError::DiskLost(_)) && self.members.has_lost(id) {
             self.observer.fire(const { probe("disk_lost_refused") }, Some(id));
+            self.queue.push(self.now, Next::Spread { gone: id });
             self.replace_lost(id);
         } else {
             self.refusals.push((id, self.now, why.to_string()));

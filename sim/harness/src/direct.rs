@@ -220,7 +220,7 @@ impl Hosts for Direct {
     }
 
     fn start_client(&mut self, cluster: &mut Cluster, client: u32, life: u32, entropy: u64) {
-        let (config, membership) = (cluster.client_config.clone(), cluster.membership.clone());
+        let (config, membership) = (cluster.client_config.clone(), cluster.members.committed.clone());
         self.clients[client as usize - 1].client = Some(Client::new(client, life, config, membership, entropy));
     }
 

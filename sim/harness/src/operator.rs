@@ -5,7 +5,7 @@
 //! of disks. A wish under way at the heal is seen through; those that wait are dropped, so that a run ends in a settled configuration.
 
 use client::AdminWish;
-use curp::{AdminDone, AdminRefusal as Refusal, ConfigChange, NodeId};
+use curp::{AdminDone, AdminRefusal as Refusal, ConfigChange, Leadership, NodeId, Reply};
 use history::WorldEvent;
 use plan::{FaultKind, Plan};
 use std::collections::VecDeque;
@@ -346,6 +346,17 @@ impl Cluster {
     pub(crate) fn depart(&mut self, hosts: &mut impl Hosts, node: NodeId) {
         self.stop(hosts, node, false);
         self.process(node).gone = true;
+        self.spread(hosts, node);
+    }
+
+    /// A node is no more. Whoever takes the last nodes that a client knows away, tells it where the cluster is now: otherwise no code could
+    /// ever find out. It looks like that node's last word, of no term.
+    pub(crate) fn spread(&mut self, hosts: &mut impl Hosts, gone: NodeId) {
+        for client in 1..=self.clients() {
+            let (leadership, membership) = (Leadership::default(), self.members.committed.clone());
+            let reply = Reply::Cluster { leadership, membership };
+            hosts.tell_client(self, client, client::Input::Message { from: gone, reply });
+        }
     }
 
     /// A node stops in good order, and starts again later.

@@ -152,7 +152,7 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
 /// The first task of a client's process.
 async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, CurpClient<CallerHost>>) {
     let Some(ClientLaunch { life, entropy, grpc, inbox }) = lock(&slot).launch.take() else { return };
-    let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.membership.clone()));
+    let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.members.committed.clone()));
     let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members.clients, inbox).expect("the addresses are addresses"));
     let host = Arc::new(CallerHost { stage, client, calls });
     let caller = CurpClient::start(host, client, life, config, membership, entropy);
