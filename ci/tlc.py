@@ -11,7 +11,7 @@ import concurrent.futures, csv, fnmatch, os, pathlib, re, shutil, subprocess, sy
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TLA, WORK = ROOT / "tla", ROOT / "target" / "tlc"
 TIMEOUT_S = int(os.environ.get("TLC_TIMEOUT_S", 3600))
-JOBS = 2
+JOBS = int(os.environ.get("TLC_JOBS", 2))
 
 
 def derive_cfg(row):

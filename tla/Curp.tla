@@ -50,7 +50,8 @@ BugNames == {
   "commit-moves-back", "stale-append-reply", "deposed-leader-appends",
   "ack-before-fsync", "read-local-leader", "read-before-noop",
   "read-index-is-commit", "read-index-uncommitted", "read-not-applied",
-  "own-vote-not-persisted", "witness-ack-before-sync", "apply-before-persist" }
+  "own-vote-not-persisted", "witness-ack-before-sync", "apply-before-persist",
+  "removed-leader-counts", "snapshot-stale-term", "rejoin-keeps-tail", "install-cuts-tail" }
 ASSUME Bugs \subseteq BugNames /\ Voters0 \subseteq Node
 Bug(b) == b \in Bugs
 
@@ -58,10 +59,10 @@ VARIABLES
   \* per node; commit, votes, match, barrier and a role other than follower
   \* are volatile, the rest is durable
   term, vote,     \* current term; whom the node voted for in it, or Nil
-  role,           \* "F" follower, "C" candidate, "L" leader, "D" down
-  log,            \* sequence of [t, k, v, cfg, fi]
+  role,           \* "F" follower, "C" candidate, "L" leader, "D" down, "X" gone for ever
+  log,            \* sequence of [t, k, v, cfg, lrn, fi]
   commit, applied,
-  cfg,            \* [ver, voters]: the latest configuration in the node's log
+  cfg,            \* [ver, voters, learners]: the latest configuration in the node's log
   pool,           \* spec pool: commands accepted and not applied
   votes,          \* candidate: set of [v, pool], the votes granted to it
   match,          \* leader: highest index acknowledged by each node
@@ -93,7 +94,8 @@ Super(n)    == IF Bug("super-quorum-majority") THEN Quorum(n)
 Quorums(V)  == {q \in SUBSET V : Cardinality(q) = Quorum(Cardinality(V))}
 
 (* ------------------- logs, sessions, results: functions of a log --------- *)
-Entry(t, k, v)  == [t |-> t, k |-> k, v |-> v, cfg |-> {}, fi |-> 0]
+Entry(t, k, v)  == [t |-> t, k |-> k, v |-> v, cfg |-> {}, lrn |-> {}, fi |-> 0]
+Initial         == [ver |-> <<0, 0>>, voters |-> Voters0, learners |-> {}]
 Conf(a, b)      == a # b /\ Conflict(a, b)
 Prefix(s, i)    == SubSeq(s, 1, i)
 LastT(s)        == IF s = <<>> THEN 0 ELSE s[Len(s)].t
@@ -132,10 +134,10 @@ Unapplied(n)    == SubSeq(log[n], applied[n] + 1, Len(log[n]))
 \* the latest configuration in a log, versioned by (term, index) of its entry
 CfgOf(s) ==
     LET I == {i \in 1..Len(s) : s[i].k = "config"}
-    IN IF I = {} THEN [ver |-> <<0, 0>>, voters |-> Voters0]
+    IN IF I = {} THEN Initial
        ELSE [ver |-> IF Bug("config-version-number") THEN <<0, Cardinality(I)>>
                      ELSE <<s[Max(I)].t, Max(I)>>,
-             voters |-> s[Max(I)].cfg]
+             voters |-> s[Max(I)].cfg, learners |-> s[Max(I)].lrn]
 \* set the log of n; its configuration follows
 SetLog(n, s) ==
     /\ log' = [log EXCEPT ![n] = s]
@@ -152,18 +154,30 @@ Covers(n, c) == \/ Took(Applied(n), c)
 Known(n, c)  == Sessions => /\ Live(Applied(n), ClientOf[c])
                             /\ SeqNo[c] >= FirstInc(Applied(n), ClientOf[c])
 
+\* n may stand for election: a voter of its configuration, or of the one before, as long as it does
+\* not know its own to be committed (else a leader that appended its own removal could be the only
+\* one with an electable log, and nobody would ever lead).  Outside its configuration it counts
+\* neither its own vote nor its own pool.
+Stands(n) == \/ n \in cfg[n].voters
+             \/ LET I == {i \in 1..Len(log[n]) : log[n][i].k = "config"}
+                IN /\ I # {} /\ Max(I) > commit[n] /\ ~Bug("config-not-rolled-back")
+                   /\ n \in CfgOf(Prefix(log[n], Max(I) - 1)).voters
+\* those that could make n the leader
+Electorates(n) == IF ~Stands(n) THEN {}
+                  ELSE {q \in Quorums(cfg[n].voters) : n \in cfg[n].voters => n \in q}
+
 NoMatch         == [m \in Node |-> 0]
 ResetLead(n)    == /\ votes' = [votes EXCEPT ![n] = {}]
                    /\ match' = IF Bug("stale-append-reply") THEN match
                                ELSE [match EXCEPT ![n] = NoMatch]
                    /\ barrier' = [barrier EXCEPT ![n] = 0]
-Up(n)           == role[n] # "D"
+Up(n)           == role[n] \notin {"D", "X"}
 
 InitAs(x) ==               \* every node is x
     /\ term = [n \in Node |-> 0]    /\ vote = [n \in Node |-> Nil]
     /\ role = [n \in Node |-> x]  /\ log = [n \in Node |-> <<>>]
     /\ commit = [n \in Node |-> 0]  /\ applied = [n \in Node |-> 0]
-    /\ cfg = [n \in Node |-> [ver |-> <<0, 0>>, voters |-> Voters0]]
+    /\ cfg = [n \in Node |-> Initial]
     /\ pool = [n \in Node |-> {}]   /\ votes = [n \in Node |-> {}]
     /\ match = [n \in Node |-> NoMatch] /\ barrier = [n \in Node |-> 0]
     /\ prop = {} /\ pre = [c \in Cmd |-> {}] /\ fi = [c \in Cmd |-> 0]
@@ -224,9 +238,10 @@ SyncedComplete(c) ==
 
 (* ----------------------------- propose path ----------------------------- *)
 \* The entries a proposal must wait for: a command that conflicts, a membership
-\* change, an end of its client's session.
+\* change, the shutdown, an end of its client's session.
 Blocks(e, c) == \/ e.k = "cmd" /\ Conf(e.v, c)
                 \/ e.k = "config" /\ ~Bug("config-commutes")
+                \/ e.k = "shut"
                 \/ e.k = "end" /\ e.v = ClientOf[c] /\ ~Bug("session-end-commutes")
 \* a leader must not answer c before commit
 Blocked(n, c) ==
@@ -290,27 +305,38 @@ AcceptEntries(n, l, k) ==
     /\ votes' = [votes EXCEPT ![n] = {}]
     /\ UNCHANGED <<term, vote, barrier, client, er, acks, reads, crashes>>
 
+\* Who has n's log up to k, as far as n counts them: voters, itself among them unless its
+\* latest configuration removed it.
+Having(n, k) == {m \in cfg[n].voters : m = n \/ match[n][m] >= k}
+                  \cup (IF Bug("removed-leader-counts") THEN {n} ELSE {})
 \* The leader commits the last entry of its own term that a quorum acknowledged.
 AdvanceCommit(n) ==
     /\ role[n] = "L"
     /\ LET K == {k \in (commit[n] + 1)..Len(log[n]) :
                    /\ log[n][k].t = term[n] \/ Bug("commit-old-term")
-                   /\ Cardinality({m \in cfg[n].voters : m = n \/ match[n][m] >= k})
-                        >= Quorum(Cardinality(cfg[n].voters))}
+                   /\ Cardinality(Having(n, k)) >= Quorum(Cardinality(cfg[n].voters))}
        IN /\ K # {}
           /\ commit' = [commit EXCEPT ![n] = Max(K)]
           /\ applied' = [applied EXCEPT ![n] = Max(K)]
           /\ barrier' = [barrier EXCEPT ![n] = IF Max(K) >= @ THEN 0 ELSE @]
     /\ UNCHANGED <<term, vote, role, log, cfg, pool, votes, match, client, er, acks, reads, crashes>>
 
+\* The log of n once it has the state after P, the first entries of a leader's log: what it
+\* has beyond them stays only if it has their last one.
+Installed(n, P) ==
+    LET a    == Len(P)
+        keep == Len(log[n]) >= a /\ log[n][a].t = P[a].t
+    IN IF keep /\ ~Bug("install-cuts-tail") THEN log[n]
+       ELSE IF ~keep /\ Bug("rejoin-keeps-tail") THEN P \o SubSeq(log[n], a + 1, Len(log[n]))
+       ELSE P
 \* A snapshot of l's applied state replaces what n has; pools lose exactly the ids
 \* that the snapshot's session table covers.
 InstallSnapshot(n, l) ==
-    /\ Snapshots /\ n # l /\ role[l] = "L" /\ role[n] \in {"F", "C"} /\ term[n] = term[l]
+    /\ Snapshots /\ n # l /\ role[l] = "L" /\ role[n] \in {"F", "C"}
+    /\ term[n] = term[l] \/ (Bug("snapshot-stale-term") /\ term[n] > term[l])
     /\ applied[l] > applied[n]
-    /\ LET a    == applied[l]
-           keep == Len(log[n]) >= a /\ log[n][a].t = log[l][a].t
-       IN /\ SetLog(n, IF keep THEN log[n] ELSE Prefix(log[l], a))
+    /\ LET a == applied[l]
+       IN /\ SetLog(n, Installed(n, Prefix(log[l], a)))
           /\ commit' = [commit EXCEPT ![n] = Max({@, a})]
           /\ applied' = [applied EXCEPT ![n] = a]
           /\ pool' = [pool EXCEPT ![n] = IF Bug("pool-clear-at-snapshot") THEN {}
@@ -348,17 +374,17 @@ UpdateTerm(n) ==
 \* n stands for election, a quorum votes for it, and it leads: a no-op, then the
 \* recovered commands, in some order.
 Elect(n) ==
-    /\ role[n] # "D" /\ n \in cfg[n].voters
-    /\ \E q \in Quorums(cfg[n].voters) :
-         LET t == Max({term[m] : m \in q}) + 1
+    /\ Up(n)
+    /\ \E q \in Electorates(n) :
+         LET them == q \cup {n}
+             t == Max({term[m] : m \in them}) + 1
              R == Recovered(n, PoolsOf(q))
-             P == [m \in Node |-> m \in q /\ m # n]
-         IN /\ n \in q /\ t <= MaxTerm
+         IN /\ t <= MaxTerm
             /\ \A m \in q : Up(m) /\ UpToDate(n, m)
-            /\ term' = [m \in Node |-> IF m \in q THEN t ELSE term[m]]
+            /\ term' = [m \in Node |-> IF m \in them THEN t ELSE term[m]]
             /\ role' = [m \in Node |-> IF m = n THEN "L" ELSE IF m \in q THEN "F" ELSE role[m]]
             /\ match' = IF Bug("stale-append-reply") THEN match
-                        ELSE [m \in Node |-> IF m \in q THEN NoMatch ELSE match[m]]
+                        ELSE [m \in Node |-> IF m \in them THEN NoMatch ELSE match[m]]
             /\ \E s \in Orders(R) :
                  /\ SetLog(n, log[n] \o <<Entry(t, "noop", Nil)>>
                                      \o Refill(t, s))
@@ -407,6 +433,7 @@ SessionEnd(n, cl) ==
     /\ AppendEntry(n, Entry(term[n], "end", cl))
 
 \* One voter more or less, one change at a time, and not before the fast path is open.
+\* (Learners are told apart in CurpAsync.tla: here every other node is sent the log.)
 AppendConfig(n) ==
     /\ role[n] = "L"
     /\ barrier[n] = 0 \/ Bug("config-before-noop")
@@ -481,17 +508,17 @@ Spec == Init /\ [][Next]_vars
 
 (* ------------------------------ invariants ------------------------------ *)
 Leaders == {n \in Node : role[n] = "L"}
-IsEntry(e) == /\ e.t \in 1..MaxTerm /\ e.cfg \subseteq Node /\ e.fi \in Nat
+IsEntry(e) == /\ e.t \in 1..MaxTerm /\ e.cfg \subseteq Node /\ e.lrn \subseteq Node /\ e.fi \in Nat
               /\ \/ e.k = "cmd" /\ e.v \in Cmd
                  \/ e.k \in {"begin", "end"} /\ e.v \in Client
-                 \/ e.k \in {"noop", "config"} /\ e.v = Nil
+                 \/ e.k \in {"noop", "config", "shut"} /\ e.v = Nil
 TypeOK ==
     /\ \A n \in Node :
          /\ term[n] \in 0..MaxTerm /\ vote[n] \in Node \cup {Nil}
-         /\ role[n] \in {"F", "C", "L", "D"}
+         /\ role[n] \in {"F", "C", "L", "D", "X"}
          /\ \A i \in 1..Len(log[n]) : IsEntry(log[n][i])
          /\ commit[n] \in Nat /\ applied[n] \in Nat
-         /\ cfg[n].voters \subseteq Node /\ pool[n] \subseteq Cmd
+         /\ cfg[n].voters \cup cfg[n].learners \subseteq Node /\ pool[n] \subseteq Cmd
          /\ barrier[n] \in 0..Len(log[n]) /\ barrier[n] > 0 => role[n] = "L"
          /\ \A v \in votes[n] : v.v \in Node /\ v.pool \subseteq Cmd
     /\ prop \subseteq Cmd
@@ -518,7 +545,7 @@ ExactlyOnce    == \A n \in Node : LET I == EffIdx(Applied(n))
                     IN Cardinality({OpOf[log[n][i].v] : i \in I}) = Cardinality(I)
 PoolCommutes   == \A n \in Node : \A c, d \in pool[n] : ~Conf(c, d)
 \* what recovery would count in any quorum commutes
-RecoveredCommutes == \A n \in Node : \A q \in Quorums(cfg[n].voters) : n \in q =>
+RecoveredCommutes == \A n \in Node : \A q \in Electorates(n) :
                        LET R == Counted(n, PoolsOf(q)) IN \A c, d \in R : ~Conf(c, d)
 \* a completed command is in the log of every later leader
 DoneDurable    == \A c \in Cmd : Done(c) => \A l \in Leaders :
@@ -530,9 +557,9 @@ DoneStable     == \A c \in Cmd : Done(c) => \A n \in Node :
                     /\ c \in Eff(Committed(n)) => Res(log[n], c) = done[c].res
 \* ... and every quorum that could elect a leader now would bring that about
 DoneRecoverable ==
-    \A c \in Cmd : Done(c) => \A n \in Node : \A q \in Quorums(cfg[n].voters) :
-      (/\ n \in q /\ \A m \in q : UpToDate(n, m)
-       /\ \E m \in q : term[m] >= done[c].t)
+    \A c \in Cmd : Done(c) => \A n \in Node : \A q \in Electorates(n) :
+      (/\ \A m \in q : UpToDate(n, m)
+       /\ \E m \in q \cup {n} : term[m] >= done[c].t)
       => IF c \in Eff(log[n]) THEN Res(log[n], c) = done[c].res
          ELSE LET R == Recovered(n, PoolsOf(q))
               IN \A s \in Orders(R) :
@@ -540,9 +567,9 @@ DoneRecoverable ==
                    IN c \in Eff(new) /\ Res(new, c) = done[c].res
 \* the same for what is committed
 CommittedElectable ==
-    \A n, m \in Node : m = n \/ \A q \in Quorums(cfg[m].voters) :
-      (/\ m \in q /\ \A x \in q : UpToDate(m, x)
-       /\ \E x \in q : term[x] >= LastT(Committed(n)))
+    \A n, m \in Node : m = n \/ \A q \in Electorates(m) :
+      (/\ \A x \in q : UpToDate(m, x)
+       /\ \E x \in q \cup {m} : term[x] >= LastT(Committed(n)))
       => Len(log[m]) >= commit[n] /\ Prefix(log[m], commit[n]) = Committed(n)
 \* real-time order of conflicting commands
 RealTime       == \A n \in Node : LET s == Committed(n) IN \A c \in Eff(s) : \A p \in pre[c] :

@@ -20,11 +20,18 @@
 (* Bugs that live between a write and a message: vote-not-persisted,         *)
 (* own-vote-not-persisted, volatile-witness, witness-ack-before-sync,        *)
 (* ack-before-fsync, apply-before-persist.  The others are Curp.tla's.       *)
-(* Not here: membership changes and snapshots, which core/ does not have.    *)
+(*                                                                           *)
+(* Snapshots.  The log is kept whole here: a snapshot says what the log's    *)
+(* first entries come to, so taking one and dropping the entries it covers   *)
+(* change nothing but what a restart begins from.  A node that installs one  *)
+(* has the leader's committed prefix from then on, applied.                  *)
+(* Membership.  The configuration of a node is that of its log.  Learners    *)
+(* are sent the log and nothing else; nodes that join later are there from   *)
+(* the beginning, with an empty disk and outside the configuration.          *)
 EXTENDS Curp
 
 VARIABLES
-  disk,    \* per node, what is durable: [t, v, c (commit), log, pool]
+  disk,    \* per node, what is durable: [t, v, c (commit), log, pool, s (snapshot's index)]
   pend,    \* per node, records written and not durable yet, in order
   synced,  \* per node, how many of its records are durable
   sent,    \* per term, what its leader tells followers: [n, log, commit]
@@ -33,11 +40,13 @@ VARIABLES
   left,    \* per node and term it has left: record needed for an answer that
            \* its log equals the leader's up to 1, 2, ...
   early,   \* per leader, fast commands that are not executed yet
+  files,   \* per node: [made, base]: indexes of snapshots whose file may be complete, of
+           \* which no record is durable; up to where the log's entries were dropped
   asr      \* synced results: [c, res]
 
 msgs  == <<asks, cast, left>>
 disks == <<disk, pend, synced>>
-async == <<disks, msgs, sent, early, asr>>
+async == <<disks, msgs, sent, early, files, asr>>
 
 AsyncBugs == {"vote-not-persisted", "own-vote-not-persisted", "volatile-witness",
               "witness-ack-before-sync", "ack-before-fsync", "apply-before-persist"}
@@ -47,11 +56,14 @@ Hard(t, v, c) == [k |-> "hard", t |-> t, v |-> v, c |-> c]
 Ent(i, e)     == [k |-> "entry", i |-> i, e |-> e]   \* cuts what stood at i and after
 In(c)         == [k |-> "in", c |-> c]
 Out(c)        == [k |-> "out", c |-> c]
+\* the snapshot of what P comes to is complete; cut: it takes the place of the log
+Snap(P, cut)  == [k |-> "snap", i |-> Len(P), p |-> P, cut |-> cut]
 Fold(d, r) ==
     CASE r.k = "hard"  -> [d EXCEPT !.t = r.t, !.v = r.v, !.c = r.c]
       [] r.k = "entry" -> [d EXCEPT !.log = Append(Prefix(@, r.i - 1), r.e)]
       [] r.k = "in"    -> [d EXCEPT !.pool = @ \cup {r.c}]
       [] r.k = "out"   -> [d EXCEPT !.pool = @ \ {r.c}]
+      [] r.k = "snap"  -> [d EXCEPT !.s = r.i, !.c = Max({@, r.i}), !.log = IF r.cut THEN r.p ELSE @]
 RECURSIVE FoldAll(_, _)
 FoldAll(d, rs) == IF rs = <<>> THEN d ELSE FoldAll(Fold(d, Head(rs)), Tail(rs))
 
@@ -60,7 +72,8 @@ WriteHard(n)   == Write(n, <<Hard(term'[n], vote'[n], commit'[n])>>)
 \* Numbers of the records that must be durable first, given n's records on their way, p;
 \* 0: nothing is waited for.
 Number(n, I)      == IF I = {} THEN 0 ELSE synced[n] + Max(I)
-NeedEntry(n, p, i) == Number(n, {j \in 1..Len(p) : p[j].k = "entry" /\ p[j].i = i})
+NeedEntry(n, p, i) == Number(n, {j \in 1..Len(p) : IF p[j].k = "snap" THEN p[j].cut /\ p[j].i >= i
+                                                  ELSE p[j].k = "entry" /\ p[j].i = i})
 NeedPool(n, p, c) == IF Bug("witness-ack-before-sync") THEN 0
                      ELSE Number(n, {j \in 1..Len(p) : p[j].k = "in" /\ p[j].c = c})
 \* term and vote: the first record that has them
@@ -98,11 +111,12 @@ Extend(n, es, more) ==
     /\ SetLog(n, log[n] \o es)
     /\ Write(n, [i \in 1..Len(es) |-> Ent(Len(log[n]) + i, es[i])] \o more)
 
-NoDisk == [t |-> 0, v |-> Nil, c |-> 0, log |-> <<>>, pool |-> {}]
+NoDisk == [t |-> 0, v |-> Nil, c |-> 0, log |-> <<>>, pool |-> {}, s |-> 0]
+NoFiles == [made |-> {}, base |-> 0]
 Unsaid == [n |-> Nil, log |-> <<>>, commit |-> 0]
 InitAsync ==
     /\ disk = [n \in Node |-> [t |-> term[n], v |-> vote[n], c |-> commit[n], log |-> log[n],
-                               pool |-> pool[n]]]
+                               pool |-> pool[n], s |-> 0]]
     /\ pend = [n \in Node |-> <<>>] /\ synced = [n \in Node |-> 0]
     /\ sent = [t \in 1..MaxTerm |->
                  IF \E n \in Node : role[n] = "L" /\ term[n] = t
@@ -111,7 +125,7 @@ InitAsync ==
                  ELSE Unsaid]
     /\ asks = {} /\ cast = {} /\ asr = {}
     /\ left = [n \in Node |-> [t \in 1..MaxTerm |-> <<>>]]
-    /\ early = [n \in Node |-> {}]
+    /\ early = [n \in Node |-> {}] /\ files = [n \in Node |-> NoFiles]
 
 (* ------------------------------- clients -------------------------------- *)
 AsyncPropose(c) == Propose(c) /\ UNCHANGED async
@@ -120,7 +134,9 @@ AsyncPropose(c) == Propose(c) /\ UNCHANGED async
 AsyncFastComplete(c, e, Q) ==
     /\ ~Done(c) /\ e \in er /\ e.c = c /\ Left(e)
     /\ e.n \in Q /\ (Q \subseteq e.voters \/ Bug("learner-counts"))
-    /\ \A n \in Q \ {e.n} : \E a \in acks : a.c = c /\ a.n = n /\ a.t = e.t /\ a.ver = e.ver /\ Left(a)
+    /\ \A n \in Q \ {e.n} :
+         \E a \in acks : /\ a.c = c /\ a.n = n /\ a.t = e.t /\ Left(a)
+                       /\ (a.ver = e.ver \/ Bug("record-no-config"))
     /\ Cardinality(Q) >= Super(Cardinality(e.voters))
     /\ done' = [done EXCEPT ![c] = [how |-> "fast", t |-> e.t, res |-> e.res]]
     /\ Answered(c)
@@ -135,11 +151,13 @@ AsyncSyncedComplete(c) ==
     /\ UNCHANGED <<raft, pool, lead, prop, pre, fi, reads, crashes, async>>
 
 (* ----------------------------- propose path ----------------------------- *)
+\* The leader has proposed the shutdown: nothing comes after it in its term.
+Closing(n) == \E i \in 1..Len(log[n]) : log[n][i].k = "shut" /\ log[n][i].t = term[n]
 \* A leader may always answer "conflict" (fast = FALSE): a command that was handed over
 \* has nobody who waits for an ER.
 AsyncLeaderPropose(n, c, fast) ==
     /\ c \in prop /\ (Sessions => Knows(n, c))
-    /\ role[n] = "L"
+    /\ role[n] = "L" /\ ~Closing(n)
     /\ c \notin Cmds(log[n])
     /\ fast => ~Blocked(n, c)
     /\ LET new == fast /\ c \notin pool[n] /\ ~Bug("leader-skips-own-pool")
@@ -149,7 +167,7 @@ AsyncLeaderPropose(n, c, fast) ==
     /\ early' = IF fast THEN [early EXCEPT ![n] = @ \cup {c}] ELSE early
     /\ sent' = [sent EXCEPT ![term[n]].log = log'[n]]
     /\ UNCHANGED <<term, vote, role, commit, applied, lead, client, er, acks, reads, crashes,
-                   disk, synced, msgs, asr>>
+                   disk, synced, msgs, files, asr>>
 
 \* The result of a fast command is computed; ER leaves once log entry and pool record are durable.
 Execute(n, c) ==
@@ -163,13 +181,14 @@ Execute(n, c) ==
                                   need |-> Max({NeedEntry(n, p, i), NeedPool(n, p, c),
                                                 NeedTerm(n, p, term[n], vote[n])})]}
     /\ early' = [early EXCEPT ![n] = @ \ {c}]
-    /\ UNCHANGED <<raft, pool, lead, client, acks, reads, crashes, disks, msgs, sent, asr>>
+    /\ UNCHANGED <<raft, pool, lead, client, acks, reads, crashes, disks, msgs, sent, files, asr>>
 
 \* A Record of term t and configuration ver is accepted.
 AsyncWitnessRecord(n, c, t, ver) ==
     /\ c \in prop /\ role[n] \in {"F", "C"} /\ (Sessions => Knows(n, c))
-    /\ n \in cfg[n].voters
-    /\ t > 0 /\ (t = term[n] \/ Bug("record-no-term")) /\ ver = cfg[n].ver
+    /\ n \in cfg[n].voters \/ Bug("learner-counts")
+    /\ t > 0 /\ (t = term[n] \/ Bug("record-no-term"))
+    /\ ver = cfg[n].ver \/ Bug("record-no-config")
     /\ ~Covers(n, c)
     /\ ~ \E d \in pool[n] : Conf(c, d)
     /\ LET new == c \notin pool[n]
@@ -179,10 +198,10 @@ AsyncWitnessRecord(n, c, t, ver) ==
        IN /\ pend' = [pend EXCEPT ![n] = p]
           /\ acks' = IF Done(c) THEN acks ELSE acks \cup {a}
     /\ pool' = [pool EXCEPT ![n] = @ \cup {c}]
-    /\ UNCHANGED <<raft, lead, client, er, reads, crashes, disk, synced, msgs, sent, early, asr>>
+    /\ UNCHANGED <<raft, lead, client, er, reads, crashes, disk, synced, msgs, sent, early, files, asr>>
 
 AsyncPoolDrop(n, c) == PoolDrop(n, c) /\ Write(n, <<Out(c)>>)
-                       /\ UNCHANGED <<disk, synced, msgs, sent, early, asr>>
+                       /\ UNCHANGED <<disk, synced, msgs, sent, early, files, asr>>
 
 (* ------------------------------ replication ----------------------------- *)
 \* Entry k of the leader of n's term is new to n.
@@ -198,27 +217,30 @@ AsyncAcceptEntries(n, k) ==
        /\ Write(n, <<Ent(k, src[k])>>)
        /\ role' = [role EXCEPT ![n] = "F"]
        /\ UNCHANGED <<term, vote, commit, applied, pool, lead, client, er, acks, reads, crashes,
-                      disk, synced, msgs, sent, early, asr>>
+                      disk, synced, msgs, sent, early, files, asr>>
 
+\* Those the leader sends its log to: members, and until its removal is applied a former one,
+\* which is to learn of it.
+Heard(n) == UNION {LET g == CfgOf(Prefix(log[n], i)) IN g.voters \cup g.learners :
+                     i \in {applied[n]} \cup {j \in (applied[n] + 1)..Len(log[n]) : log[n][j].k = "config"}}
 \* The leader hears that m has its log up to k.
 Matched(n, m, k) ==
-    /\ role[n] = "L" /\ m \in cfg[n].voters \ {n} /\ k > match[n][m] /\ k <= Len(log[n])
+    /\ role[n] = "L" /\ m \in Heard(n) \ {n} /\ k > match[n][m] /\ k <= Len(log[n])
     /\ Answers(m, term[n], k)
     /\ match' = [match EXCEPT ![n][m] = k]
     /\ UNCHANGED <<raft, pool, votes, barrier, client, er, acks, reads, crashes, async>>
 
-\* The leader commits by counting; of itself it counts what is durable.
+\* The leader commits by counting voters; of itself, if it is one still, it counts what is durable.
 AsyncAdvanceCommit(n, k) ==
     /\ role[n] = "L" /\ k > commit[n] /\ k <= Len(log[n])
     /\ log[n][k].t = term[n] \/ Bug("commit-old-term")
     /\ LET own == synced[n] >= NeedEntry(n, pend[n], k) \/ Bug("ack-before-fsync")
-       IN Cardinality({m \in cfg[n].voters : IF m = n THEN own ELSE match[n][m] >= k})
-            >= Quorum(Cardinality(cfg[n].voters))
+       IN Cardinality({m \in Having(n, k) : m # n \/ own}) >= Quorum(Cardinality(cfg[n].voters))
     /\ commit' = [commit EXCEPT ![n] = k]
     /\ sent' = [sent EXCEPT ![term[n]].commit = k]
     /\ UNCHANGED <<term, vote>> /\ WriteHard(n)
     /\ UNCHANGED <<role, log, applied, cfg, pool, lead, client, er, acks, reads, crashes,
-                   disk, synced, msgs, early, asr>>
+                   disk, synced, msgs, early, files, asr>>
 
 \* A follower is told that its log is committed up to k.
 FollowCommit(n, k) ==
@@ -229,7 +251,7 @@ FollowCommit(n, k) ==
        /\ role' = [role EXCEPT ![n] = "F"]
        /\ UNCHANGED <<term, vote>> /\ WriteHard(n)
        /\ UNCHANGED <<log, applied, cfg, pool, lead, client, er, acks, reads, crashes,
-                      disk, synced, msgs, sent, early, asr>>
+                      disk, synced, msgs, sent, early, files, asr>>
 
 \* An entry is applied when it is committed, and durable here.
 Apply(n) ==
@@ -241,7 +263,7 @@ Apply(n) ==
                  THEN asr \cup {[c |-> log[n][i].v, res |-> Obs(Prefix(log[n], i - 1), log[n][i].v)]}
                  ELSE asr
        /\ UNCHANGED <<term, vote, role, log, commit, cfg, pool, lead, client, er, acks, reads,
-                      crashes, disks, msgs, sent, early>>
+                      crashes, disks, msgs, sent, early, files>>
 
 OpenFastPath(n) ==
     /\ role[n] = "L" /\ barrier[n] > 0 /\ applied[n] >= barrier[n]
@@ -264,10 +286,10 @@ AsyncUpdateTerm(n, t) ==
     /\ IF Bug("vote-not-persisted") THEN UNCHANGED pend ELSE WriteHard(n)
     /\ Depose(n) /\ Leave(n) /\ LeaveReads(n)
     /\ UNCHANGED <<log, applied, cfg, pool, client, er, acks, crashes, disk, synced, asks, cast,
-                   sent, asr>>
+                   sent, files, asr>>
 
 Campaign(n) ==
-    /\ role[n] \in {"F", "C"} /\ n \in cfg[n].voters /\ term[n] < MaxTerm
+    /\ role[n] \in {"F", "C"} /\ Stands(n) /\ term[n] < MaxTerm
     /\ term' = [term EXCEPT ![n] = @ + 1]
     /\ vote' = [vote EXCEPT ![n] = n]
     /\ role' = [role EXCEPT ![n] = "C"]
@@ -277,7 +299,7 @@ Campaign(n) ==
           /\ asks' = asks \cup {[t |-> term'[n], n |-> n, lt |-> LastT(log[n]), li |-> Len(log[n]),
                                  need |-> IF kept THEN synced[n] + Len(pend'[n]) ELSE 0]}
     /\ Depose(n) /\ Leave(n) /\ LeaveReads(n)
-    /\ UNCHANGED <<log, applied, cfg, pool, client, er, acks, crashes, disk, synced, cast, sent, asr>>
+    /\ UNCHANGED <<log, applied, cfg, pool, client, er, acks, crashes, disk, synced, cast, sent, files, asr>>
 
 AtLeast(a, n) == \/ a.lt > LastT(log[n])
                  \/ a.lt = LastT(log[n]) /\ a.li >= Len(log[n])
@@ -292,7 +314,7 @@ GrantVote(n, m) ==
                            need |-> IF Bug("vote-not-persisted") THEN 0
                                     ELSE synced[n] + Len(pend'[n])]}
     /\ UNCHANGED <<role, log, applied, cfg, pool, lead, client, er, acks, reads, crashes,
-                   disk, synced, asks, left, sent, early, asr>>
+                   disk, synced, asks, left, sent, early, files, asr>>
 
 \* The request comes again: the vote stands, the pool is that of now.
 RepeatVote(n, m) ==
@@ -301,13 +323,14 @@ RepeatVote(n, m) ==
     /\ cast' = cast \cup {[t |-> term[n], n |-> n, to |-> m, pool |-> pool[n],
                            need |-> NeedTerm(n, pend[n], term[n], m)]}
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, reads, crashes, disks, asks, left, sent,
-                   early, asr>>
+                   early, files, asr>>
 
-\* n counts the pools of exactly a quorum: its own, and those of the votes B.  It appends a
+\* n counts the pools of exactly a quorum: its own (if it is a voter), and those of the votes B.  It appends a
 \* no-op and the recovered commands, in the order s.  What its session table holds is skipped.
 AsyncBecomeLeader(n, B, s) ==
     LET t == term[n]
-        P == {[v |-> n, pool |-> pool[n]]} \cup {[v |-> b.n, pool |-> b.pool] : b \in B}
+        own == IF n \in cfg[n].voters THEN {[v |-> n, pool |-> pool[n]]} ELSE {}
+        P == own \cup {[v |-> b.n, pool |-> b.pool] : b \in B}
         es == <<Entry(t, "noop", Nil)>> \o Refill(t, s)
     IN /\ role[n] = "C"
        /\ \A b \in B : b.t = t /\ b.to = n /\ Left(b) /\ b.n \in cfg[n].voters
@@ -325,7 +348,7 @@ AsyncBecomeLeader(n, B, s) ==
        /\ sent' = [sent EXCEPT ![t] = [n |-> n, log |-> log'[n], commit |-> commit[n]]]
        /\ role' = [role EXCEPT ![n] = "L"]
        /\ UNCHANGED <<term, vote, commit, applied, pool, votes, client, er, acks, reads, crashes,
-                      disk, synced, msgs, early, asr>>
+                      disk, synced, msgs, early, files, asr>>
 
 \* A leader that hears of no quorum follows, in its own term.
 StepDown(n) ==
@@ -333,7 +356,13 @@ StepDown(n) ==
     /\ role' = [role EXCEPT ![n] = "F"]
     /\ Depose(n)
     /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, client, er, acks, reads, crashes,
-                   disks, msgs, sent, asr>>
+                   disks, msgs, sent, files, asr>>
+
+\* A leader tells another voter to stand for election at once: that one's Campaign is as any other,
+\* since pre-vote is not modelled, so this changes nothing.
+TransferLeader(n, m) ==
+    /\ role[n] = "L" /\ m \in cfg[n].voters \ {n}
+    /\ UNCHANGED <<vars, async>>
 
 (* --------------------- crash, restart, and the disk --------------------- *)
 Persist(n, k) ==
@@ -341,7 +370,7 @@ Persist(n, k) ==
     /\ disk' = [disk EXCEPT ![n] = FoldAll(@, Prefix(pend[n], k))]
     /\ pend' = [pend EXCEPT ![n] = SubSeq(@, k + 1, Len(@))]
     /\ synced' = [synced EXCEPT ![n] = @ + k]
-    /\ UNCHANGED <<raft, pool, lead, client, er, acks, reads, crashes, msgs, sent, early, asr>>
+    /\ UNCHANGED <<raft, pool, lead, client, er, acks, reads, crashes, msgs, sent, early, files, asr>>
 
 \* What waits for a write will never leave.
 Crash(n) ==
@@ -355,36 +384,125 @@ Crash(n) ==
     /\ left' = [left EXCEPT ![n] = [t \in 1..MaxTerm |->
                   LET K == {k \in 1..Len(left[n][t]) : left[n][t][k] <= synced[n]}
                   IN IF K = {} THEN <<>> ELSE Prefix(left[n][t], Max(K))]]
-    /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, client, reads, disks, sent, asr>>
+    /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, client, reads, disks, sent, files, asr>>
 
-\* n finds the durable records and the first j of those on their way.
-Restart(n, j) ==
-    /\ role[n] = "D" /\ j \in 0..Len(pend[n])
+\* n finds the durable records and the first j of those on their way, and begins from a snapshot
+\* of the state at x: the last whose record is there.  The log it finds begins after b.
+Restart(n, j, x, b) ==
+    /\ role[n] = "D" /\ j \in 0..Len(pend[n]) /\ b <= Min2(files[n].base, x)
     /\ LET d == FoldAll(disk[n], Prefix(pend[n], j))
-       IN /\ term' = [term EXCEPT ![n] = d.t]
+       IN /\ x = d.s \/ (x \in files[n].made /\ x > d.s /\ x <= Len(d.log))
+          /\ term' = [term EXCEPT ![n] = d.t]
           /\ vote' = [vote EXCEPT ![n] = d.v]
           /\ SetLog(n, d.log)
           /\ pool' = [pool EXCEPT ![n] = d.pool]
-          /\ commit' = [commit EXCEPT ![n] = Min2(d.c, Len(d.log))]
-    /\ applied' = [applied EXCEPT ![n] = 0]
+          /\ commit' = [commit EXCEPT ![n] = Max({x, Min2(d.c, Len(d.log))})]
+    /\ applied' = [applied EXCEPT ![n] = x]
     /\ role' = [role EXCEPT ![n] = "F"]
     /\ pend' = [pend EXCEPT ![n] = Prefix(@, j)]
+    \* a file without a record is removed
+    /\ files' = [files EXCEPT ![n] = [made |-> IF x \in @.made THEN {x} ELSE {}, base |-> b]]
     /\ UNCHANGED <<lead, client, er, acks, reads, crashes, disk, synced, msgs, sent, early, asr>>
+
+\* The disk of a node that is down is lost, and with it what the node promised: it never starts
+\* again under its id.  ("repaired-node-votes": it starts from nothing.)
+LoseDisk(n) ==
+    /\ role[n] = "D"
+    /\ IF Bug("repaired-node-votes")
+       THEN /\ disk' = [disk EXCEPT ![n] = NoDisk]
+            /\ pend' = [pend EXCEPT ![n] = <<>>]
+            /\ files' = [files EXCEPT ![n] = NoFiles]
+            /\ UNCHANGED role
+       ELSE role' = [role EXCEPT ![n] = "X"] /\ UNCHANGED <<disk, pend, files>>
+    /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, lead, client, er, acks, reads,
+                   crashes, synced, msgs, sent, early, asr>>
+
+(* ------------------------------- snapshots ------------------------------ *)
+\* A snapshot of what n has applied, in memory; its file is written next.
+TakeSnapshot(n) ==
+    /\ Snapshots /\ Up(n) /\ applied[n] > disk[n].s /\ applied[n] \notin files[n].made
+    /\ files' = [files EXCEPT ![n].made = @ \cup {applied[n]}]
+    /\ UNCHANGED <<vars, disks, msgs, sent, early, asr>>
+
+\* The file is complete, and the record that says so is durable.
+SaveSnapshot(n, i) ==
+    /\ i \in files[n].made /\ i > disk[n].s /\ i <= Len(disk[n].log)
+    /\ disk' = [disk EXCEPT ![n].s = i]
+    /\ files' = [files EXCEPT ![n].made = {x \in @ : x > i}]
+    /\ UNCHANGED <<vars, pend, synced, msgs, sent, early, asr>>
+
+\* Entries up to i leave the log that n keeps: the log here has them still.
+CompactLog(n, i) ==
+    /\ Up(n) /\ i > files[n].base /\ i <= disk[n].s
+    /\ files' = [files EXCEPT ![n].base = i]
+    /\ UNCHANGED <<vars, disks, msgs, sent, early, asr>>
+
+\* A snapshot of the state at i, from the leader of term t, takes the place of what n has; its file
+\* is durable.  The pool loses what the session table covers, by PoolDrops.
+AsyncInstallSnapshot(n, t, i) ==
+    LET P == Prefix(sent[t].log, i)
+        new == Installed(n, P)
+        cut == new # log[n]
+        gone == IF Bug("pool-clear-at-snapshot") THEN pool[n] ELSE {}
+        out == CHOOSE f \in Orders(gone) : TRUE
+        outs == [j \in 1..Cardinality(gone) |-> Out(out[j])]
+    IN /\ Snapshots /\ role[n] \in {"F", "C"}
+       /\ t > 0 /\ (t = term[n] \/ (Bug("snapshot-stale-term") /\ t < term[n]))
+       /\ sent[t].n \notin {Nil, n}
+       /\ i > applied[n] /\ i <= sent[t].commit
+       /\ SetLog(n, new)
+       /\ commit' = [commit EXCEPT ![n] = Max({@, i})]
+       /\ applied' = [applied EXCEPT ![n] = i]
+       /\ pool' = [pool EXCEPT ![n] = @ \ gone]
+       /\ Write(n, (IF cut THEN <<[Snap(new, TRUE) EXCEPT !.i = i]>> ELSE <<>>) \o outs)
+       \* where the log stays, the record is as one of n's own snapshots
+       /\ files' = [files EXCEPT ![n] = IF cut THEN [@ EXCEPT !.base = i] ELSE [@ EXCEPT !.made = @ \cup {i}]]
+       /\ role' = [role EXCEPT ![n] = "F"]
+       /\ UNCHANGED <<term, vote, lead, client, er, acks, reads, crashes, disk, synced, msgs, sent,
+                      early, asr>>
 
 (* -------------------------------- sessions ------------------------------ *)
 LeaderAppends(n, e) ==
-    /\ Sessions /\ role[n] = "L"
+    /\ role[n] = "L" /\ ~Closing(n)
     /\ Extend(n, <<e>>, <<>>)
     /\ sent' = [sent EXCEPT ![term[n]].log = log'[n]]
     /\ UNCHANGED <<term, vote, role, commit, applied, pool, lead, client, er, acks, reads, crashes,
-                   disk, synced, msgs, early, asr>>
+                   disk, synced, msgs, early, files, asr>>
 AsyncSessionBegin(n, cl) ==
-    /\ ~ \E i \in 1..Len(log[n]) : log[n][i].k = "begin" /\ log[n][i].v = cl
+    /\ Sessions /\ ~ \E i \in 1..Len(log[n]) : log[n][i].k = "begin" /\ log[n][i].v = cl
     /\ LeaderAppends(n, Entry(term[n], "begin", cl))
 \* asked again, it is appended again, which changes nothing
 AsyncSessionEnd(n, cl) ==
-    /\ \E s \in Tables(n) : Live(s, cl)
+    /\ Sessions /\ \E s \in Tables(n) : Live(s, cl)
     /\ LeaderAppends(n, Entry(term[n], "end", cl))
+
+(* ------------------------ membership and shutdown ----------------------- *)
+\* What one change can make of configuration g: a learner comes, is promoted, a member leaves, or
+\* a member's address is another (which is not modelled: the configuration stays, its version not).
+Changes(g) ==
+    {[voters |-> g.voters, learners |-> g.learners \cup {m}] : m \in Node \ (g.voters \cup g.learners)}
+      \cup {[voters |-> g.voters \cup {m}, learners |-> g.learners \ {m}] : m \in g.learners}
+      \cup {[voters |-> g.voters \ {m}, learners |-> g.learners \ {m}] : m \in g.voters \cup g.learners}
+      \cup {[voters |-> g.voters, learners |-> g.learners]}
+\* One change at a time, the one before it applied, and not before the fast path is open.
+AsyncAppendConfig(n, V, L) ==
+    /\ barrier[n] = 0 \/ Bug("config-before-noop")
+    /\ LET I == {i \in 1..Len(log[n]) : log[n][i].k = "config"}
+       IN /\ Cardinality(I) < MaxConfig
+          /\ \A i \in I : i <= applied[n] \/ Bug("config-two-at-once")
+    /\ V # {} /\ [voters |-> V, learners |-> L] \in Changes(cfg[n])
+    /\ LeaderAppends(n, [Entry(term[n], "config", Nil) EXCEPT !.cfg = V, !.lrn = L])
+
+\* The cluster's shutdown: an entry without effect on what is modelled.
+AppendShutdown(n) == LeaderAppends(n, Entry(term[n], "shut", Nil))
+\* A node that has applied it stops, once its hard state is durable: a crash that takes nothing.
+ShutDown(n, i) ==
+    /\ Up(n) /\ i \in 1..applied[n] /\ log[n][i].k = "shut"
+    /\ role' = [role EXCEPT ![n] = "D"]
+    /\ UNCHANGED <<term, vote, commit>> /\ WriteHard(n)
+    /\ Depose(n)
+    /\ UNCHANGED <<log, applied, cfg, pool, client, er, acks, reads, crashes,
+                   disk, synced, msgs, sent, files, asr>>
 
 (* --------------------------------- reads -------------------------------- *)
 AsyncReadRequest(n, r) == ReadRequest(n, r) /\ UNCHANGED async
@@ -393,8 +511,8 @@ AsyncReadRequest(n, r) == ReadRequest(n, r) /\ UNCHANGED async
 \* term at some time since.
 AsyncReadIndex(n, r, Q) ==
     /\ reads[r].st = "asked" /\ reads[r].n = n /\ role[n] = "L" /\ term[n] = reads[r].t
-    /\ n \in Q /\ Q \in Quorums(cfg[n].voters) \cup {q \in SUBSET cfg[n].voters :
-                          Cardinality(q) > Quorum(Cardinality(cfg[n].voters))}
+    /\ n \in Q /\ Q \ {n} \subseteq cfg[n].voters
+    /\ Cardinality(Q \cap cfg[n].voters) >= Quorum(Cardinality(cfg[n].voters))
     /\ \A m \in Q : m \in reads[r].acks \/ term[m] = reads[r].t
     /\ commit[n] >= reads[r].idx \/ Bug("read-index-uncommitted")
     /\ reads' = [reads EXCEPT ![r].st = "index"]
@@ -409,6 +527,8 @@ AsyncServeRead(n, r) ==
     /\ UNCHANGED <<raft, pool, lead, client, er, acks, crashes, async>>
 
 (* --------------------------------- Next --------------------------------- *)
+\* Left out, for the states they would make: what changes nothing (TransferLeader, CompactLog, the
+\* shutdown and a node's end by it, which is one that stays down), LoseDisk, likewise.
 AsyncNext ==
     \/ \E c \in Cmd : AsyncPropose(c)
     \/ \E c \in Cmd, e \in er, Q \in SUBSET Node : AsyncFastComplete(c, e, Q)
@@ -432,9 +552,14 @@ AsyncNext ==
     \/ \E n \in Node : StepDown(n)
     \/ \E n \in Node : \E k \in 1..Len(pend[n]) : Persist(n, k)
     \/ \E n \in Node : Crash(n)
-    \/ \E n \in Node : \E j \in 0..Len(pend[n]) : Restart(n, j)
+    \/ \E n \in Node : \E j \in 0..Len(pend[n]), x \in 0..Len(log[n]) : Restart(n, j, x, Min2(files[n].base, x))
+    \/ \E n \in Node : Bug("repaired-node-votes") /\ disk[n] # NoDisk /\ LoseDisk(n)
+    \/ \E n \in Node : TakeSnapshot(n)
+    \/ \E n \in Node : \E i \in files[n].made : SaveSnapshot(n, i)
+    \/ \E n \in Node, t \in 1..MaxTerm : \E i \in 1..sent[t].commit : AsyncInstallSnapshot(n, t, i)
     \/ \E n \in Node, cl \in Client : AsyncSessionBegin(n, cl)
     \/ \E n \in Node, cl \in Client : AsyncSessionEnd(n, cl)
+    \/ \E n \in Node : MaxConfig > 0 /\ \E g \in Changes(cfg[n]) : AsyncAppendConfig(n, g.voters, g.learners)
     \/ \E n \in Node, r \in Read : AsyncReadRequest(n, r)
     \/ \E n \in Node, r \in Read, Q \in SUBSET Node : AsyncReadIndex(n, r, Q)
     \/ \E n \in Node, r \in Read : AsyncServeRead(n, r)

@@ -35,6 +35,13 @@ InitLate ==
        /\ NodesAt(By(1, 1, 2, 2, 2), By("L", "F", "L", "F", "F"), By(b, b, c, a, a), All(1), All({}),
                   By(By(0, 3, 1, 1, 1), NoMatch, NoMatch, NoMatch, NoMatch), By(0, 0, 2, 0, 0))
 
+\* InitAcked: five voters; n1 leads term 1, n2 acknowledged c1 and c2, n3 only c1, which n1 committed.
+InitAcked ==
+    LET a == <<Noop(1)>>  b == <<Noop(1), Put(1, c1), Put(1, c2)>>
+    IN /\ Asked({c1, c2})
+       /\ NodesAt(All(1), By("L", "F", "F", "F", "F"), By(b, b, Prefix(b, 2), a, a), By(2, 1, 1, 1, 1), All({}),
+                  N1(By(0, 3, 2, 1, 1)), All(0))
+
 \* InitFive: n1 leads term 1, the fast path is open, c1 and c2 have been sent to all.
 InitFive == Asked({c1, c2}) /\ Lead(n1, All(<<Noop(1)>>), All({}))
 \* a bound on the search for a counterexample: nothing is recorded or executed

@@ -10,9 +10,11 @@
 EXTENDS CurpAsync, TraceData, TLC
 
 VARIABLES tr,   \* which trace
-          l     \* its next step
+          l,    \* its next step
+          said  \* per node, the version of the configuration that it last said to be in force
 
 Step == Traces[tr][l]
+Last == Traces[tr][l - 1]
 At   == Step.n
 
 (* ------------------------- the constants of Curp ------------------------- *)
@@ -28,17 +30,21 @@ TConflict(c, d) == \/ TCmds[c].wr \cap TCmds[d].wr # {}
 TSees(r, c)     == TReads[r].keys \cap TCmds[c].wr # {}
 TNil            == 0
 TMaxCrash       == 1000000
-TMaxConfig      == 0
+TMaxConfig      == 1000000
 
 TraceInit ==
     /\ InitAs("D") /\ InitAsync          \* every node is down until it starts
     /\ tr \in DOMAIN Traces /\ l = 1
+    /\ said = [n \in Node |-> Initial.ver]
 
 (* --------------------------- one step, one action ------------------------ *)
 Is(a) == Step.a = a
 \* the term that was logged is the node's
 InTerm == Step.t = term[At]
 LastIs(i) == Len(log[At]) + 1 = i
+\* n stopped by itself, and has not started since
+Stopped(n) == LET K == {k \in 1..(l - 1) : Traces[tr][k].a \in {"Restart", "Crash", "ShutDown"} /\ Traces[tr][k].n = n}
+              IN K # {} /\ Traces[tr][Max(K)].a = "ShutDown"
 
 Client_ ==
     \/ Is("Propose") /\ AsyncPropose(Step.c) /\ fi'[Step.c] = Step.fi
@@ -69,6 +75,8 @@ Replication ==
             IN CASE e.k = "noop"  -> Step.out = "nothing"
                  [] e.k = "begin" -> Step.out = "begun"
                  [] e.k = "end"   -> Step.out = "ended"
+                 [] e.k = "config" -> Step.out = "configured"
+                 [] e.k = "shut"  -> Step.out = "shutdown"
                  [] e.k = "cmd"   -> /\ Step.c = e.v
                                      /\ Step.out = IF EffAt(log[At], i) THEN "done"
                                           ELSE IF /\ Live(s, ClientOf[e.v])
@@ -82,22 +90,49 @@ Elections ==
     \/ Is("RepeatVote") /\ InTerm /\ Step.pool = pool[At] /\ RepeatVote(At, Step.to)
     \/ Is("BecomeLeader") /\ InTerm
          /\ \E B \in SUBSET {b \in cast : b.to = At /\ b.t = Step.t /\ b.n \in Step.q} :
-              /\ {b.n : b \in B} \cup {At} = Step.q
+              /\ {b.n : b \in B} \cup ({At} \cap cfg[At].voters) = Step.q
               /\ LET s == [i \in 1..(Len(Step.es) - 1) |-> Step.es[i + 1].v]
                  IN AsyncBecomeLeader(At, B, s)
          /\ SubSeq(log'[At], Len(log[At]) + 1, Len(log'[At])) = Step.es
     \/ Is("StepDown") /\ InTerm /\ StepDown(At)
 Disks ==
-    \/ Is("Crash") /\ Crash(At)
-    \/ Is("Restart") /\ \E j \in 0..Len(pend[At]) : Restart(At, j)
+    \* of a node that has stopped by itself nothing is left to crash
+    \/ Is("Crash") /\ (Crash(At) \/ (Stopped(At) /\ UNCHANGED <<vars, async>>))
+    \/ Is("Restart") /\ \E j \in 0..Len(pend[At]) : Restart(At, j, Step.snap, Step.base)
          /\ Step.t = term'[At] /\ Step.v = vote'[At] /\ Step.com = commit'[At]
          /\ Step.last = Len(log'[At]) /\ Step.lt = LastT(log'[At]) /\ Step.pool = pool'[At]
+         /\ cfg'[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
     \/ Is("Persist") /\ Step.k \in 1..Len(pend[At])
          /\ Persist(At, Step.k)
          /\ LET d == disk'[At]
             IN /\ d.t = Step.t /\ d.v = Step.v /\ d.c = Step.com /\ d.pool = Step.pool
-               /\ Step.kept <= Len(disk[At].log)
-               /\ d.log = Prefix(disk[At].log, Step.kept) \o Step.es
+               /\ d.s = Step.snap
+               /\ IF Step.cut
+                  \* a snapshot took the place of the log: what it covers is not on the disk
+                  THEN LET b == Len(d.log) - Len(Step.es)
+                       IN b = Step.snap /\ LastT(Prefix(d.log, b)) = Step.st /\ SubSeq(d.log, b + 1, Len(d.log)) = Step.es
+                  ELSE /\ Step.kept <= Len(disk[At].log)
+                       /\ d.log = Prefix(disk[At].log, Step.kept) \o Step.es
+    \/ Is("LoseDisk") /\ LoseDisk(At)
+Snapshots_ ==
+    \/ Is("TakeSnapshot") /\ TakeSnapshot(At) /\ Step.idx = applied[At] /\ Step.st = log[At][Step.idx].t
+    \/ Is("SaveSnapshot") /\ SaveSnapshot(At, Step.idx) /\ Step.st = disk[At].log[Step.idx].t
+    \/ Is("CompactLog") /\ CompactLog(At, Step.idx) /\ Step.st = log[At][Step.idx].t
+    \/ Is("InstallSnapshot") /\ InTerm /\ Step.t \in 1..MaxTerm /\ sent[Step.t].n = Step.l
+         /\ AsyncInstallSnapshot(At, Step.t, Step.idx)
+         /\ Step.st = log'[At][Step.idx].t
+Members ==
+    \/ Is("AppendConfig") /\ InTerm /\ LastIs(Step.idx) /\ AsyncAppendConfig(At, Step.vs, Step.ls)
+         /\ cfg'[At].ver = Step.ver
+    \* the configuration is another one than that it said last; why: by the step before this one
+    \/ Is("UseConfig") /\ InTerm /\ cfg[At].ver # said[At]
+         /\ cfg[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
+         /\ (Step.why = "installed") = (Last.a = "InstallSnapshot")
+         /\ (Step.why = "undone" => cfg[At].ver[2] < said[At][2])
+         /\ UNCHANGED <<vars, async>>
+    \/ Is("TransferLeader") /\ InTerm /\ TransferLeader(At, Step.to)
+    \/ Is("AppendShutdown") /\ InTerm /\ LastIs(Step.idx) /\ AppendShutdown(At)
+    \/ Is("ShutDown") /\ ShutDown(At, Step.idx)
 SessionsReads ==
     \/ Is("SessionBegin") /\ InTerm /\ LastIs(Step.idx) /\ AsyncSessionBegin(At, Step.idx)
     \/ Is("SessionEnd") /\ InTerm /\ LastIs(Step.idx) /\ AsyncSessionEnd(At, Step.cl)
@@ -108,10 +143,18 @@ SessionsReads ==
          /\ LET R == {r \in Step.rs : reads[r].idx = Step.idx /\ reads[r].st \in {"index", "served"}}
             IN R # {} /\ AsyncServeRead(At, Max(R))
 
+\* A node says of another configuration directly after the event (which may be several steps) that
+\* brings it into force.
+SaidFirst ==
+    /\ LET same == l > 1 /\ Last.i = Step.i
+       IN "n" \in DOMAIN Step => cfg[At].ver = said[At] \/ Is("UseConfig") \/ same
+    /\ said' = IF Is("UseConfig") \/ Is("Restart") THEN [said EXCEPT ![At] = Step.ver] ELSE said
+
 TraceNext ==
     /\ l <= Len(Traces[tr])
     /\ l' = l + 1 /\ tr' = tr
-    /\ Client_ \/ Rounds \/ Replication \/ Elections \/ Disks \/ SessionsReads
+    /\ Client_ \/ Rounds \/ Replication \/ Elections \/ Disks \/ Snapshots_ \/ Members \/ SessionsReads
+    /\ SaidFirst
 
 \* tells how far it got
 Progress == PrintT(<<"AT", tr, l>>)

@@ -6,7 +6,11 @@
 //! What stays true: a command keeps its id through every retry; the session's first incomplete number passes only commands whose
 //! *synced* result has come; accepts are counted only with an ER of the same term and configuration, and from distinct voters.
 //! After a fast answer the client goes on asking for the synced one.
+//!
+//! Who takes part it learns from the nodes: whenever a leader's answer names another configuration than the one known, it asks
+//! for it. It never forgets a node: should all present members be gone when it wakes up, someone it met once may know the rest.
 
+mod admin;
 mod rounds;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +22,8 @@ use curp::{
 };
 use kv::{Request, Response};
 use mutants::Mutant;
+
+use admin::PendingAdmin;
 
 /// Times, the same for every client, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +54,7 @@ pub enum Input {
         request: Request,
     },
     /// The caller has stopped waiting. A read is forgotten; a command is pursued until its synced result has come, since only
-    /// then may the session forget it.
+    /// then may the session forget it. An operator's wish is forgotten, too; it may still be done.
     Abandon {
         /// The caller's number.
         op: u64,
@@ -231,18 +237,24 @@ pub struct Client {
     address: ClientAddress,
     config: Config,
     membership: Membership,
+    /// Every node it ever heard of, with the last address given for it (empty: none).
+    nodes: BTreeMap<NodeId, String>,
     entropy: u64,
     draws: u64,
     /// The leader as far as known, with its term.
     leader: Option<(Term, NodeId)>,
     /// When to ask the next node who leads, while it is not known.
     discover_due: Nanos,
+    /// Before this, no leader is asked again for the configuration that its answers name.
+    config_due: Nanos,
     session: Session,
     /// Commands that wait for the session.
     waiting: VecDeque<(u64, Request)>,
     /// Commands under way, by number.
     pending: BTreeMap<u64, Pending>,
     reads: BTreeMap<u64, PendingRead>,
+    /// Operators' wishes under way, by nonce.
+    admins: BTreeMap<u64, PendingAdmin>,
     next_read: u64,
 }
 
@@ -250,20 +262,26 @@ impl Client {
     /// A client that is reached at `address` and knows the voters. `life` counts the processes that had this address before, and
     /// `entropy` must differ from client to client and life to life: late answers to another life must not be taken for this one's.
     pub fn new(address: ClientAddress, life: u32, config: Config, membership: Membership, entropy: u64) -> Self {
-        Client {
+        let mut client = Client {
             address,
             config,
-            membership,
+            nodes: BTreeMap::new(),
+            membership: Membership::default(),
             entropy,
             draws: 0,
             leader: None,
             discover_due: 0,
+            config_due: 0,
             session: Session::None,
             waiting: VecDeque::new(),
             pending: BTreeMap::new(),
             reads: BTreeMap::new(),
+            admins: BTreeMap::new(),
             next_read: u64::from(life) << 32,
-        }
+        };
+        client.remember(&membership);
+        client.membership = membership;
+        client
     }
 
     /// Handles one input at the client's clock reading `now`.
@@ -272,8 +290,11 @@ impl Client {
             Input::Tick => {}
             Input::Message { from, reply } => self.on_reply(from, reply, now, out),
             Input::Invoke { op, request } => self.invoke(op, request, now, out),
-            Input::Abandon { op } => self.reads.retain(|_, read| read.op != op),
-            Input::Admin { op, .. } => out.notices.push(Notice::Admin { op, result: Err(AdminRefusal::NotReady) }),
+            Input::Abandon { op } => {
+                self.reads.retain(|_, read| read.op != op);
+                self.admins.retain(|_, admin| admin.op != op);
+            }
+            Input::Admin { op, node, wish } => self.wish(op, node, wish, now),
             Input::EndSession => {
                 if let Session::Open { ending: ending @ None, .. } = &mut self.session {
                     *ending = Some(Retry::first(now));
@@ -286,7 +307,7 @@ impl Client {
     /// When it next wants a tick; `None` while nothing is under way.
     pub fn next_due(&self) -> Option<Nanos> {
         let commands = self.pending.values().map(|p| p.retry.due);
-        let reads = self.reads.values().map(|r| r.retry.due);
+        let reads = self.reads.values().map(|r| r.retry.due).chain(self.admins.values().map(|a| a.retry.due));
         let session = match &self.session {
             Session::Beginning { retry, .. } => Some(retry.due),
             Session::Open { ending: Some(retry), .. } if self.pending.is_empty() => Some(retry.due),
@@ -296,6 +317,16 @@ impl Client {
         commands.chain(reads).chain(session).chain(discover).min()
     }
 
+    /// The configuration as far as known.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Every node it ever heard of, with the last address given for it through the log (empty: none was).
+    pub fn nodes(&self) -> &BTreeMap<NodeId, String> {
+        &self.nodes
+    }
+
     /// Whether nothing is under way, in front of the caller or behind.
     pub fn is_idle(&self) -> bool {
         let session_busy = match &self.session {
@@ -303,7 +334,7 @@ impl Client {
             Session::Open { ending, .. } => ending.is_some(),
             Session::None => false,
         };
-        self.pending.is_empty() && self.reads.is_empty() && self.waiting.is_empty() && !session_busy
+        self.pending.is_empty() && self.reads.is_empty() && self.waiting.is_empty() && self.admins.is_empty() && !session_busy
     }
 
     fn invoke(&mut self, op: u64, request: Request, now: Nanos, out: &mut Output) {
@@ -351,9 +382,12 @@ impl Client {
         match reply {
             Reply::Executed { id, term, config, response } => {
                 self.learn(Leadership { term, leader: Some(from) });
+                if config != self.membership.version {
+                    self.fetch_config(from, now, out);
+                }
                 self.on_executed(from, id, term, config, response, out);
             }
-            Reply::Admin { .. } => {}
+            Reply::Admin { nonce, result } => self.on_admin_reply(from, nonce, result, now, out),
             Reply::Conflict { term, .. } => self.learn(Leadership { term, leader: Some(from) }),
             Reply::Synced { id, synced } => self.on_synced(id, synced, out),
             Reply::Recorded { id, term, config, accepted, current } => {
@@ -388,17 +422,49 @@ impl Client {
                 }
             }
             Reply::Cluster { leadership, membership } => {
-                if membership.version >= self.membership.version {
-                    self.membership = membership;
-                }
                 self.redirect(from, leadership);
+                let leads = leadership.leader == Some(from) && self.leader == Some((leadership.term, from));
+                self.learn_membership(membership, leads, out);
             }
+        }
+    }
+
+    /// Asks a leader for its configuration, not too often.
+    fn fetch_config(&mut self, node: NodeId, now: Nanos, out: &mut Output) {
+        if now >= self.config_due {
+            out.messages.push((node, Message::Request(curp::Request::FetchCluster)));
+            self.config_due = now + self.config.retry_after_min / 4;
+        }
+    }
+
+    fn remember(&mut self, membership: &Membership) {
+        for node in membership.members() {
+            let address = self.nodes.entry(node).or_default();
+            if let Some(given) = membership.addresses.get(&node) {
+                address.clone_from(given);
+            }
+        }
+    }
+
+    /// Takes in who takes part. A later configuration is believed of anyone; the leader's own, `of_leader`, in any case: what another node
+    /// has appended may have been cut off since, and its version is then no longer one that can be overtaken.
+    fn learn_membership(&mut self, membership: Membership, of_leader: bool, out: &mut Output) {
+        self.remember(&membership);
+        if membership == self.membership || !(of_leader || membership.version > self.membership.version) {
+            return;
+        }
+        self.membership = membership;
+        self.hurry();
+        // What was answered under this configuration before it was known may be complete.
+        for id in self.pending.values().map(|p| p.proposal.id).collect::<Vec<_>>() {
+            self.complete_if_fast(id, out);
         }
     }
 
     /// Takes in who leads.
     fn learn(&mut self, seen: Leadership) {
         let Some(leader) = seen.leader else { return };
+        self.nodes.entry(leader).or_default();
         if self.leader.is_none_or(|(term, _)| seen.term >= term) {
             if self.leader != Some((seen.term, leader)) {
                 // What is under way is of no use at an earlier leader: go to the new one at once.
@@ -420,6 +486,7 @@ impl Client {
     /// Retries that wait may go out at the next timer run.
     fn hurry(&mut self) {
         self.pending.values_mut().for_each(|p| p.retry.hurry());
+        self.admins.values_mut().for_each(|a| a.retry.hurry());
         match &mut self.session {
             Session::Beginning { retry, .. } | Session::Open { ending: Some(retry), .. } => retry.hurry(),
             Session::None | Session::Open { .. } => {}
@@ -466,11 +533,14 @@ impl Client {
         full / 2 + splitmix64(self.entropy.wrapping_add(self.draws)) % (full / 2 + 1)
     }
 
-    /// A voter, drawn.
+    /// A member, drawn; now and then a node that is none any more, as far as known: what is known may be very old.
     fn any_node(&mut self) -> NodeId {
         self.draws += 1;
-        let voters = &self.membership.voters;
-        voters[(splitmix64(self.entropy.wrapping_add(self.draws)) % voters.len() as u64) as usize]
+        let draw = splitmix64(self.entropy.wrapping_add(self.draws));
+        let members: Vec<NodeId> = self.membership.members().collect();
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|node| !members.contains(node)).collect();
+        let pool = if others.is_empty() || !(draw >> 32).is_multiple_of(4) { members } else { others };
+        pool[(draw % pool.len() as u64) as usize]
     }
 
     fn read_id(&self, number: u64) -> ReadId {
@@ -479,83 +549,4 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Nanos = 1_000_000;
-
-    fn membership() -> Membership {
-        Membership::initial([1, 2, 3, 4, 5])
-    }
-
-    /// When `busy` is ready.
-    const START: Nanos = 30 * MS;
-
-    /// A client with an open session, a leader and one put under way, at time `START`.
-    fn busy() -> (Client, Output) {
-        let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_600 * MS };
-        let (mut client, mut out) = (Client::new(1, 0, config, membership(), 7), Output::default());
-        let put = Request::Put(kv::PutRequest { key: "k".into(), value: "v".into(), prev_kv: false });
-        client.handle(0, Input::Invoke { op: 1, request: put }, &mut out);
-        client.handle(0, leads(4, Some(1)), &mut out);
-        client.handle(START, Input::Tick, &mut out);
-        let nonce = out.messages.iter().find_map(|(_, message)| match message {
-            Message::Request(curp::Request::BeginSession { nonce }) => Some(*nonce),
-            _ => None,
-        });
-        let begun = Reply::SessionBegun { nonce: nonce.expect("a write begins a session"), client: 3 };
-        client.handle(START, Input::Message { from: 1, reply: begun }, &mut out);
-        (client, out)
-    }
-
-    fn leads(term: Term, leader: Option<NodeId>) -> Input {
-        let reply = Reply::Cluster { leadership: Leadership { term, leader }, membership: membership() };
-        Input::Message { from: leader.unwrap_or(5), reply }
-    }
-
-    #[test]
-    fn a_round_goes_to_the_leader_and_every_other_voter() {
-        let (_, out) = busy();
-        let proposes: Vec<_> = out.messages.iter().filter(|(_, m)| matches!(m, Message::Request(curp::Request::Propose { .. }))).collect();
-        let records: Vec<_> =
-            out.messages.iter().filter(|(_, m)| matches!(m, Message::Request(curp::Request::Record { term: 4, .. }))).collect();
-        assert_eq!(proposes.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [1]);
-        assert_eq!(records.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [2, 3, 4, 5]);
-    }
-
-    /// Found by the harness: each piece of news about the leader led to a new round, each round's refusals to more news.
-    #[test]
-    fn nodes_that_disagree_about_the_leader_cause_no_flood() {
-        let (mut client, mut out) = busy();
-        out.messages.clear();
-        for i in 0..200 {
-            let now = START + i * MS / 10;
-            client.handle(now, if i % 2 == 0 { leads(5, None) } else { leads(4, Some(1)) }, &mut out);
-            let refused = Reply::Recorded {
-                id: ProposeId { client: 3, seq: 1 },
-                term: 4,
-                config: ConfigVersion::default(),
-                accepted: false,
-                current: 5,
-            };
-            client.handle(now, Input::Message { from: 2, reply: refused }, &mut out);
-        }
-        assert!(out.messages.len() <= 10, "{} messages in 20 ms, with a retry due after 100", out.messages.len());
-    }
-
-    #[test]
-    fn a_fast_round_wants_accepts_of_the_leader_s_term() {
-        let (mut client, mut out) = busy();
-        let (id, config) = (ProposeId { client: 3, seq: 1 }, ConfigVersion::default());
-        let recorded = |term| Reply::Recorded { id, term, config, accepted: true, current: term };
-        let executed = Reply::Executed { id, term: 4, config, response: Response::Put { prev_kv: None } };
-        client.handle(START, Input::Message { from: 1, reply: executed }, &mut out);
-        for (from, term) in [(2, 4), (3, 4), (3, 4), (4, 3)] {
-            client.handle(START, Input::Message { from, reply: recorded(term) }, &mut out);
-        }
-        let fast = |out: &Output| out.notices.iter().any(|n| matches!(n, Notice::Fast { .. }));
-        assert!(!fast(&out), "the leader and two of its term are not four");
-        client.handle(START, Input::Message { from: 5, reply: recorded(4) }, &mut out);
-        assert!(fast(&out));
-    }
-}
+mod tests;

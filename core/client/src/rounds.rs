@@ -56,18 +56,20 @@ impl Client {
     }
 
     /// The fast round is complete when the leader's ER and the accepts of distinct voters, all of one term and one
-    /// configuration, make a super quorum.
-    fn complete_if_fast(&mut self, id: ProposeId, out: &mut Output) {
+    /// configuration, make a super quorum. A leader that its own configuration removes is no witness in it.
+    pub(crate) fn complete_if_fast(&mut self, id: ProposeId, out: &mut Output) {
         let membership = self.membership.clone();
         let Some(pending) = self.pending_mut(id).filter(|p| !p.fast) else { return };
         let Some((term, config, leader, response)) = &pending.executed else { return };
         if *config != membership.version {
             return;
         }
+        let witness = |node: &NodeId| membership.witnesses().any(|witness| witness == *node);
         let counts = |(node, t, c): &&(NodeId, Term, ConfigVersion)| {
-            (*t == *term || mutants::on(Mutant::RecordNoTerm)) && c == config && membership.voters.contains(node) && node != leader
+            (*t == *term || mutants::on(Mutant::RecordNoTerm)) && c == config && witness(node) && node != leader
         };
-        let mut nodes: Vec<NodeId> = pending.accepts.iter().filter(counts).map(|(node, ..)| *node).chain([*leader]).collect();
+        let mut nodes: Vec<NodeId> =
+            pending.accepts.iter().filter(counts).map(|(node, ..)| *node).chain([*leader].into_iter().filter(witness)).collect();
         nodes.sort_unstable();
         nodes.dedup();
         if nodes.len() < curp::quorum::super_quorum(membership.voters.len()) {
@@ -97,6 +99,10 @@ impl Client {
         for number in due {
             self.send_read(number, now, out);
         }
+        let due: Vec<u64> = self.admins.iter().filter(|(_, a)| now >= a.retry.due).map(|(nonce, _)| *nonce).collect();
+        for nonce in due {
+            self.send_admin(nonce, now, out);
+        }
         self.send_session(now, out);
         if self.leader.is_none() && !self.is_idle() && now >= self.discover_due {
             let node = self.any_node();
@@ -120,7 +126,7 @@ impl Client {
             let node = self.any_node();
             out.messages.push((node, Message::Request(Ask::FetchCluster)));
         }
-        let (config, voters) = (self.membership.version, self.membership.voters.clone());
+        let (config, witnesses) = (self.membership.version, self.membership.witnesses().collect::<Vec<_>>());
         let pending = self.pending.get_mut(&seq).expect("looked up above");
         pending.retry = Retry { due: now + wait, attempts: attempts + 1, earliest: now + gap };
         if attempts > 0 {
@@ -129,7 +135,7 @@ impl Client {
         let proposal = pending.proposal.clone();
         out.messages.push((leader, Message::Request(Ask::Propose { proposal: proposal.clone() })));
         if !pending.fast {
-            for voter in voters.into_iter().filter(|voter| *voter != leader && !pending.accepts.contains(&(*voter, term, config))) {
+            for voter in witnesses.into_iter().filter(|voter| *voter != leader && !pending.accepts.contains(&(*voter, term, config))) {
                 out.messages.push((voter, Message::Request(Ask::Record { term, config, proposal: proposal.clone() })));
             }
         }

@@ -36,13 +36,13 @@ pub struct Card<R> {
 #[derive(Debug)]
 pub struct Board<C: Command> {
     cards: BTreeMap<ProposeId, Card<C::Response>>,
-    /// Who waits for the session that begins, or ends, at an index.
-    sessions: BTreeMap<Index, Vec<(ClientAddress, u64)>>,
+    /// Who waits for the session, configuration or shutdown at an index.
+    entries: BTreeMap<Index, Vec<(ClientAddress, u64)>>,
 }
 
 impl<C: Command> Default for Board<C> {
     fn default() -> Self {
-        Board { cards: BTreeMap::new(), sessions: BTreeMap::new() }
+        Board { cards: BTreeMap::new(), entries: BTreeMap::new() }
     }
 }
 
@@ -62,20 +62,20 @@ impl<C: Command> Board<C> {
         self.cards.remove(&id)
     }
 
-    /// A client waits for the session entry at `index`; `token` is echoed to it.
-    pub fn await_session(&mut self, index: Index, client: ClientAddress, token: u64) {
-        self.sessions.entry(index).or_default().push((client, token));
+    /// A client waits for the entry at `index`, which holds no command; `token` is echoed to it.
+    pub fn await_entry(&mut self, index: Index, client: ClientAddress, token: u64) {
+        self.entries.entry(index).or_default().push((client, token));
     }
 
-    /// Takes those who wait for the session entry at `index`.
-    pub fn take_session(&mut self, index: Index) -> Vec<(ClientAddress, u64)> {
-        self.sessions.remove(&index).unwrap_or_default()
+    /// Takes those who wait for the entry at `index`.
+    pub fn take_entry(&mut self, index: Index) -> Vec<(ClientAddress, u64)> {
+        self.entries.remove(&index).unwrap_or_default()
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.cards.clear();
-        self.sessions.clear();
+        self.entries.clear();
     }
 }
 

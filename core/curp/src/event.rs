@@ -38,7 +38,7 @@ pub enum Event<C: Command> {
         /// The later term.
         term: Term,
     },
-    /// A leader stepped down in its own term: it heard of no quorum for an election timeout.
+    /// A leader stepped down in its own term: it heard of no quorum for an election timeout, or its own removal is applied.
     StepDown {
         /// Its term.
         term: Term,
@@ -66,11 +66,11 @@ pub enum Event<C: Command> {
         /// Ids in the pool as of that instant.
         pool: Vec<ProposeId>,
     },
-    /// It won, counted the pools of exactly a quorum, and appended a no-op and what must be recovered.
+    /// It won, counted the pools of exactly a quorum of voters, and appended a no-op and what must be recovered.
     BecomeLeader {
         /// The term won.
         term: Term,
-        /// The voters whose pools were counted, itself among them.
+        /// The voters whose pools were counted, itself among them if its latest configuration has it as one.
         quorum: Vec<NodeId>,
         /// The entries appended: the no-op, then the recovered commands.
         entries: Vec<Arc<Entry<C>>>,

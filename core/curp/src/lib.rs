@@ -18,6 +18,9 @@ mod queue;
 pub mod quorum;
 mod raw;
 mod sessions;
+mod storage;
+#[cfg(test)]
+mod test_command;
 mod types;
 
 pub use command::*;
@@ -25,5 +28,9 @@ pub use draw::splitmix64;
 pub use event::*;
 pub use message::*;
 pub use queue::TaskId;
-pub use raw::{Config, Outgoing, Output, RawCurp, ReadState, RoleKind, StateChange};
+pub use raw::{
+    Config, FOUND, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SnapshotError, SoftState, StateChange, Status,
+    has_change,
+};
+pub use storage::{Found, Storage, StorageError, Stored, entry_bytes};
 pub use types::*;

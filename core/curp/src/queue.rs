@@ -62,6 +62,22 @@ impl<C: Command> Queue<C> {
         self.items.is_empty()
     }
 
+    /// Whether everything started has been applied.
+    pub fn is_idle(&self) -> bool {
+        self.started == 0
+    }
+
+    /// Number of entries started and not applied; they come right after the applied index.
+    pub fn started(&self) -> usize {
+        self.started
+    }
+
+    /// Forgets everything: a snapshot takes its place.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.started = 0;
+    }
+
     /// Adds the next committed entry.
     pub fn push(&mut self, entry: Arc<Entry<C>>) {
         self.items.push_back(Item { entry, stage: Stage::Waiting });

@@ -3,13 +3,16 @@
 //!
 //! A session keeps the results at and above its client's first incomplete number. What lies below has been acknowledged by the
 //! client: it was applied, and its result is forgotten.
+//!
+//! The table is part of every snapshot, all of it: without it, a retry would take effect twice.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::{ClientId, ProposeId, Synced};
 
 /// One client's session.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Session<R> {
     /// The client has the synced results of everything below.
     first_incomplete: u64,
@@ -18,7 +21,7 @@ struct Session<R> {
 }
 
 /// The session table.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sessions<R> {
     open: BTreeMap<ClientId, Session<R>>,
     /// Id of the last session that began; a lower id that is not open has ended.
@@ -89,6 +92,11 @@ impl<R> Sessions<R> {
         }
     }
 
+    /// A known bug (mutant `sessions-leader-local`): what was applied under earlier leaders is not known to be.
+    pub fn forget_results(&mut self) {
+        self.open.values_mut().for_each(|session| session.results.clear());
+    }
+
     /// The admitted id is applied, with this result.
     pub fn complete(&mut self, id: ProposeId, result: Synced<R>) {
         if let Some(slot) = self.open.get_mut(&id.client).and_then(|s| s.results.get_mut(&id.seq)) {
@@ -132,5 +140,23 @@ mod tests {
         assert_eq!(sessions.known(id(4, 1)), Known::NoSession);
         assert!(sessions.settled(id(4, 1)));
         assert!(!sessions.settled(id(9, 1)), "session 9 may begin later");
+    }
+
+    #[test]
+    fn a_table_comes_back_from_a_snapshot_as_it_was() {
+        let mut sessions = Sessions::default();
+        for client in [4, 9, 11] {
+            sessions.begin(client);
+            sessions.admit(id(client, 1), 1);
+            sessions.complete(id(client, 1), Synced { revision: client, response: Some(client) });
+        }
+        sessions.admit(id(9, 7), 3);
+        sessions.complete(id(9, 7), Synced { revision: 12, response: None });
+        sessions.end(11);
+        let bytes = postcard::to_allocvec(&sessions).expect("plain data encodes");
+        let back: Sessions<Option<u64>> = postcard::from_bytes(&bytes).expect("it decodes");
+        assert_eq!(back, sessions);
+        assert_eq!(back.known(id(9, 2)), Known::Acknowledged);
+        assert!(back.settled(id(11, 1)), "the last session that began is remembered though it has ended");
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::Command;
+use mutants::Mutant;
 
 /// A replica.
 pub type NodeId = u32;
@@ -79,7 +80,25 @@ pub struct Membership {
     /// Nodes that are sent the log and do neither, in rising order: newcomers that catch up, and read-only observers.
     pub learners: Vec<NodeId>,
     /// Where members are reached, for those whose address was given through the log. Opaque here.
+    #[serde(with = "addresses")]
     pub addresses: BTreeMap<NodeId, String>,
+}
+
+/// JSON has only strings for a map's keys, and serde does not turn them back into numbers inside a tagged enum, as an event is.
+mod addresses {
+    use super::{BTreeMap, Deserialize, Deserializer, NodeId, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(of: &BTreeMap<NodeId, String>, serializer: S) -> Result<S::Ok, S::Error> {
+        of.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<NodeId, String>, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Deserialize::deserialize(deserializer);
+        }
+        let named = BTreeMap::<String, String>::deserialize(deserializer)?.into_iter();
+        named.map(|(node, address)| Ok((node.parse().map_err(serde::de::Error::custom)?, address))).collect()
+    }
 }
 
 impl Membership {
@@ -98,6 +117,12 @@ impl Membership {
     /// Whether the node is a voter or a learner.
     pub fn is_member(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// Nodes whose accepts of a Record count: the voters.
+    pub fn witnesses(&self) -> impl Iterator<Item = NodeId> {
+        let counted: &[NodeId] = if mutants::on(Mutant::LearnerCounts) { &self.learners } else { &[] };
+        self.voters.iter().chain(counted).copied()
     }
 
     /// Voters, then learners.

@@ -66,3 +66,21 @@ fn the_worst_sets_for_every_cluster_size() {
         }
     }
 }
+
+/// A change of one voter, coming or going: any quorum before it and any quorum after it share a voter, so that two leaders of one term,
+/// or two histories, cannot each find one. With two changes at once they need not.
+#[test]
+fn quorums_before_and_after_one_change_share_a_voter() {
+    let overlap = |n: usize, m: usize| {
+        let after = sets(first(m), quorum(m));
+        sets(first(n), quorum(n)).iter().all(|before| after.iter().all(|after| before & after != 0))
+    };
+    for n in 1..=9 {
+        assert!(overlap(n, n + 1) && overlap(n + 1, n), "{n} and {} voters", n + 1);
+        assert_eq!(overlap(n, n + 2), n.is_multiple_of(2), "{n} and {} voters", n + 2);
+    }
+    for n in 1..=63 {
+        // Of n voters the first, of n + 1 the last.
+        assert!(first(quorum(n)) & (first(quorum(n + 1)) << (n + 1 - quorum(n + 1))) != 0, "n = {n}");
+    }
+}

@@ -11,6 +11,10 @@
 //!   the result is computed inside the node at that instant, atomically.
 //! - **events**, for the trace.
 //!
+//! A snapshot's file is a write of its own, and so is the removal of what a checkpoint replaced. Neither makes a record durable, so nothing
+//! waits for their tokens; but what they are for goes on only when they have ended: in one batch, or in two that are in flight
+//! together, a crash may keep the second and lose the first.
+//!
 //! The node never blocks, reads no clock, draws nothing and owns no disk. A failed sync is fatal: what the kernel did with the dirty
 //! pages is unknown, so nothing may be trusted that was not read back.
 
@@ -18,8 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use curp::{
-    Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal, Reply,
-    Request as Ask, StateChange, Synced, TaskId,
+    Address, Config, Event, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal,
+    Reply, Request as Ask, SnapshotError, SnapshotFile, StateChange, Synced, TaskId,
 };
 use kv::{Request, Response, Store};
 use mutants::Mutant;
@@ -78,6 +82,9 @@ pub enum StartError {
     /// The log or the snapshot is damaged in a place that had been synced.
     #[error(transparent)]
     Corruption(#[from] Corruption),
+    /// The snapshot that the log names cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// There is nothing in the directory of a node that ran before.
     #[error("node {0} finds an empty disk: what it promised is lost, so it must not vote again; remove it and add a new id")]
     DiskLost(NodeId),
@@ -131,15 +138,35 @@ pub struct Node {
     /// Records not handed to the disk yet, and whether one of them needs a sync.
     pending: Vec<Record<Request>>,
     pending_sync: bool,
-    /// Writes in flight: token, where the log ends after it, whether it is synced then.
-    in_flight: VecDeque<(Token, Lsn, bool)>,
+    /// A snapshot whose file is not handed to the disk yet.
+    save: Option<SnapshotFile>,
+    /// Writes in flight, in order.
+    in_flight: VecDeque<(Token, InFlight)>,
+    /// The last token of a write that another could be mistaken for.
+    last_token: Token,
+    /// The disk holds more than before, for good: there may be files that nobody needs any more.
+    tidy: bool,
     /// Reads whose index is asked for, or waited for.
     reads: BTreeMap<ReadId, PendingRead>,
     spare: curp::Output<Request>,
     /// The repairs of the log found at start have ended. Before that nothing may be appended: a frame says how far the log is synced,
     /// and until then that is not true of what was found.
     repaired: bool,
+    /// It has stopped, after a failure or in good order, and ignores all further input.
     failed: bool,
+    /// The cluster's shutdown is applied: the node stops when records up to here are durable.
+    stop_after: Option<Token>,
+}
+
+/// What a write is, to know what its end means.
+#[derive(Clone, Copy, Debug)]
+enum InFlight {
+    /// Records: where the log ends after them, and whether it is synced then.
+    Log { end: Lsn, synced: bool },
+    /// A snapshot's file.
+    Snapshot(Index),
+    /// The removal of files; it ends with a sync of the log, up to here.
+    Removal { end: Lsn },
 }
 
 #[derive(Debug)]
@@ -157,26 +184,31 @@ impl Node {
     pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
         let Start { id, config, membership, files, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
-        if files.is_empty() && !first {
+        if !files.keys().any(|file| file.starts_with("wal-")) && !first && !mutants::on(Mutant::RepairedNodeVotes) {
             return Err(StartError::DiskLost(id));
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
-        let raw = RawCurp::new(id, config, membership, recovered.durable, entropy, now);
+        let found = Found { durable: recovered.durable, snapshot: recovered.snapshot };
+        let mut store = Store::new();
+        let raw = RawCurp::new(id, config, membership, found, entropy, now, &mut store)?;
         let mut node = Node {
             raw,
-            store: Store::new(),
+            store,
             wal: recovered.wal,
             pending: Vec::new(),
             pending_sync: false,
+            save: None,
             in_flight: VecDeque::new(),
+            last_token: FOUND,
+            tidy: false,
             reads: BTreeMap::new(),
             spare: curp::Output::default(),
             repaired: false,
             failed: false,
+            stop_after: None,
         };
-        let token = node.raw.written();
-        node.in_flight.push_back((token, node.wal.end(), true));
-        out.writes.push(Write { token, ops: recovered.repairs, sync: true });
+        node.in_flight.push_back((FOUND, InFlight::Log { end: node.wal.end(), synced: true }));
+        out.writes.push(Write { token: FOUND, ops: recovered.repairs, sync: true });
         node.finish(out);
         Ok((node, recovery))
     }
@@ -185,6 +217,9 @@ impl Node {
     pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Output) {
         if self.failed {
             return;
+        }
+        if let Some(last) = self.stop_after {
+            return self.stop(last, &input, out);
         }
         let is_tick = matches!(input, Input::Tick);
         match input {
@@ -200,7 +235,7 @@ impl Node {
                 return;
             }
             Input::ExecDone(task) => self.raw.task_done(task, &mut self.store),
-            Input::Unreachable(_) => {}
+            Input::Unreachable(node) => self.raw.report_unreachable(node),
         }
         self.finish(out);
         if is_tick {
@@ -240,14 +275,47 @@ impl Node {
 
     fn disk_done(&mut self, token: Token) {
         self.repaired = true;
-        while let Some(&(done, end, synced)) = self.in_flight.front()
+        while let Some(&(done, write)) = self.in_flight.front()
             && done <= token
         {
             self.in_flight.pop_front();
-            if synced {
-                self.wal.synced(end);
-                self.raw.durable(done);
+            match write {
+                InFlight::Log { end, synced: true } => {
+                    self.wal.synced(end);
+                    self.tidy = true;
+                    self.raw.durable(done);
+                }
+                InFlight::Log { synced: false, .. } => {}
+                InFlight::Snapshot(index) => self.raw.snapshot_saved(index, &mut self.store),
+                InFlight::Removal { end } => {
+                    self.wal.synced(end);
+                    self.tidy = true;
+                }
             }
+        }
+    }
+
+    /// The shutdown is applied: nothing happens here any more but that records up to `last` become durable.
+    fn stop(&mut self, last: Token, input: &Input, out: &mut Output) {
+        match *input {
+            Input::DiskDone(token) => {
+                self.repaired = true;
+                while let Some(&(done, write)) = self.in_flight.front()
+                    && done <= token
+                {
+                    self.in_flight.pop_front();
+                    if matches!(write, InFlight::Log { synced: true, .. }) && done >= last {
+                        self.failed = true;
+                        out.shut_down = true;
+                    }
+                }
+                self.flush(out, false);
+            }
+            Input::DiskFailed(token) => {
+                self.failed = true;
+                out.fatal = Some(format!("write {token} could not be synced; what the disk holds of it is unknown"));
+            }
+            _ => {}
         }
     }
 
@@ -261,7 +329,18 @@ impl Node {
         out.messages.append(&mut raw_out.messages);
         out.tasks.append(&mut raw_out.tasks);
         out.events.append(&mut raw_out.events);
+        out.changes.append(&mut raw_out.changes);
+        if std::mem::take(&mut raw_out.shut_down) {
+            self.stop_after = Some(self.raw.written());
+            self.pending_sync = true;
+        }
+        self.checkpoint(&mut raw_out.checkpoint, out);
+        if let Some(file) = raw_out.save.take() {
+            let before = self.save.replace(file);
+            assert!(before.is_none(), "one snapshot at a time");
+        }
         self.spare = raw_out;
+        self.save_and_tidy(out);
         self.flush(out, false);
     }
 
@@ -271,20 +350,71 @@ impl Node {
             return;
         }
         let due = self.pending_sync || (even_unsynced && !self.pending.is_empty());
-        if !due {
-            // An idle moment: say how far the log is synced, so that later damage to its end is told from a torn write.
-            if even_unsynced && let Some(mark) = self.wal.mark::<Request>() {
-                self.in_flight.push_back((self.raw.written(), mark.end, false));
-                out.writes.push(Write { token: self.raw.written(), ops: mark.ops, sync: false });
-            }
-            return;
+        if due {
+            let token = self.token();
+            return self.write_pending(token, out);
         }
-        let token = self.raw.written();
+        // An idle moment: say how far the log is synced, so that later damage to its end is told from a torn write.
+        if even_unsynced && let Some(mark) = self.wal.mark::<Request>() {
+            self.in_flight.push_back((self.raw.written(), InFlight::Log { end: mark.end, synced: false }));
+            out.writes.push(Write { token: self.raw.written(), ops: mark.ops, sync: false });
+        }
+    }
+
+    fn write_pending(&mut self, token: Token, out: &mut Output) {
         let appended = self.wal.append(&self.pending, self.pending_sync);
-        self.in_flight.push_back((token, appended.end, self.pending_sync));
+        self.in_flight.push_back((token, InFlight::Log { end: appended.end, synced: self.pending_sync }));
         out.writes.push(Write { token, ops: appended.ops, sync: self.pending_sync });
         self.pending.clear();
         self.pending_sync = false;
+    }
+
+    /// The token of a write after which everything numbered so far is handed out: the last number, or one more if a write
+    /// has that already whose end means something else.
+    fn token(&mut self) -> Token {
+        self.last_token = if self.raw.written() > self.last_token { self.raw.written() } else { self.raw.take_number() };
+        self.last_token
+    }
+
+    /// Hands a checkpoint to the disk, after all that comes before it. It is a frame of its own, in a new segment, and rare enough not to
+    /// wait for others in flight.
+    fn checkpoint(&mut self, records: &mut Vec<Record<Request>>, out: &mut Output) {
+        if records.is_empty() {
+            return;
+        }
+        if !self.pending.is_empty() || self.pending_sync {
+            // Its token lies before the checkpoint's last record, and nothing waits for those between.
+            self.last_token = (self.raw.written() - records.len() as Token).max(self.last_token + 1);
+            self.write_pending(self.last_token, out);
+        }
+        let appended = self.wal.checkpoint(records);
+        let token = self.token();
+        self.in_flight.push_back((token, InFlight::Log { end: appended.end, synced: true }));
+        out.writes.push(Write { token, ops: appended.ops, sync: true });
+        records.clear();
+    }
+
+    /// Writes the file of a snapshot, and removes what nobody needs any more. These say nothing of records that are not handed out yet:
+    /// their tokens are their own, and nothing waits for them.
+    fn save_and_tidy(&mut self, out: &mut Output) {
+        if !self.repaired {
+            return;
+        }
+        if let Some(file) = self.save.take() {
+            let ops = self.wal.save_snapshot(&file);
+            // Records first, if they may go: a record that names the snapshot, which would be a bug, is then seen to be one.
+            self.flush(out, false);
+            let token = self.token();
+            self.in_flight.push_back((token, InFlight::Snapshot(file.meta.index)));
+            out.writes.push(Write { token, ops, sync: false });
+        }
+        if std::mem::take(&mut self.tidy)
+            && let Some(removal) = self.wal.obsolete::<Request>()
+        {
+            let token = self.token();
+            self.in_flight.push_back((token, InFlight::Removal { end: removal.end }));
+            out.writes.push(Write { token, ops: removal.ops, sync: false });
+        }
     }
 
     /// Notes the read indexes that came, and serves every read that has been applied up to its own.

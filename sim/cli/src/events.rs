@@ -136,6 +136,7 @@ fn world(event: &WorldEvent) -> String {
     match event {
         E::Disk { file, offset, data } => format!("{} bytes of {file} from {offset} on are durable", data.as_slice().len()),
         E::DiskRemove { file } => format!("{file} is durably removed"),
+        E::DiskLost => "the disk is lost: an empty one is in its place".to_owned(),
         E::Send { to, promise } => {
             let to = to.map_or_else(|| "a client".to_owned(), |to| format!("node {to}"));
             format!("promises {to}: {}", self::promise(promise))

@@ -12,6 +12,8 @@
 mod batch;
 mod disk;
 mod footprint;
+#[cfg(test)]
+mod handmade;
 pub mod mutate;
 #[cfg(test)]
 mod samples;

@@ -1,7 +1,8 @@
 //! Events and bytes for tests.
 
 use curp::{
-    Applied, ConfigVersion, Entry, Event as NodeEvent, HardState, Index, NodeId, Payload, Proposal, ProposeId, Record, Synced, Term,
+    Applied, ConfigVersion, Entry, Event as NodeEvent, HardState, Index, Membership, NodeId, Payload, Proposal, ProposeId, Record,
+    SnapshotMeta, Synced, Term,
 };
 use history::{ClientEvent, Event, Stamped, WorldEvent};
 use kv::{PutRequest, RangeRequest, Request, Response};
@@ -49,6 +50,11 @@ pub fn noop_record(term: Term, index: Index) -> Record<Request> {
 
 pub fn pool_record(id: ProposeId) -> Record<Request> {
     Record::PoolInsert(proposal(id, "k"))
+}
+
+/// The snapshot of a cluster's first configuration.
+pub fn snapshot_record(term: Term, index: Index) -> Record<Request> {
+    Record::Snapshot(SnapshotMeta { index, term, membership: Membership::initial([1, 2, 3]) })
 }
 
 /// A trace in the making.

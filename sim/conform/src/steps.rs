@@ -1,15 +1,16 @@
 //! From the events of a trace to the steps of the specification.
 //!
 //! A step is a record: `a` names the action, `i` is the event's number, the other fields are what the action says it did. An event gives no step,
-//! one, or (AcceptEntries) one for each entry. Every kind of event is named here, so that a new one must be decided upon. What no field carries
-//! (results, revisions, hashes, configurations' members) is for the checkers in sim/check; see traces/README.md.
+//! one, or several (AcceptEntries has one for each entry; a disk one for its records, and one for a snapshot that is complete). Every kind of event
+//! is named here, so that a new one must be decided upon. What no field carries (results, revisions, hashes, members' addresses) is for the
+//! checkers in sim/check; see traces/README.md.
 
-use curp::{Applied, Event as NodeEvent, NodeId, Payload, Synced};
+use curp::{Applied, ConfigCause, ConfigVersion, Event as NodeEvent, Membership, NodeId, Payload, Synced};
 use history::{ClientEvent, Event, Stamped, WorldEvent};
 use kv::{Request, Response};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::disk::{Change, Disk};
+use crate::disk::{Change, Disk, Written};
 use crate::tables::{ReadId, Tables};
 use crate::value::{INT_MAX, Value};
 
@@ -58,7 +59,8 @@ pub enum ConvertError {
 /// # Errors
 /// [`ConvertError`]: the first event that cannot be told.
 pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, ConvertError> {
-    let mut converter = Converter { tables, disks: BTreeMap::new(), asked: BTreeMap::new(), out: Vec::new() };
+    let mut converter =
+        Converter { tables, disks: BTreeMap::new(), up: BTreeSet::new(), lost: BTreeSet::new(), asked: BTreeMap::new(), out: Vec::new() };
     for (position, stamped) in events.iter().enumerate() {
         converter.event(stamped)?;
         let Converter { out, .. } = &mut converter;
@@ -75,6 +77,10 @@ pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, Conve
 struct Converter<'t> {
     tables: &'t mut Tables,
     disks: BTreeMap<NodeId, Disk>,
+    /// Nodes that run.
+    up: BTreeSet<NodeId>,
+    /// Nodes whose disk was lost while they were down.
+    lost: BTreeSet<NodeId>,
     /// Numbers of the requests made so far for each read.
     asked: BTreeMap<ReadId, Vec<u64>>,
     out: Vec<Step>,
@@ -117,8 +123,7 @@ impl Converter<'_> {
                 }
             }
             ClientEvent::FastComplete { id, term, config, nodes, .. } => {
-                let ver = Value::Seq(vec![t.term(config.term), Value::Int(config.index)]);
-                let fields = vec![("c", t.command(*id)), ("t", t.term(*term)), ("ver", ver), ("q", t.node_set(nodes))];
+                let fields = vec![("c", t.command(*id)), ("t", t.term(*term)), ("ver", version(t, *config)), ("q", t.node_set(nodes))];
                 self.push(i, "FastComplete", fields);
             }
             ClientEvent::SyncedComplete { id, .. } => {
@@ -135,16 +140,25 @@ impl Converter<'_> {
         match event {
             WorldEvent::Disk { file, offset, data } => {
                 let node = node()?;
-                let change = self.disks.entry(node).or_default().change(file, *offset, data.as_slice());
-                self.persist(i, node, change);
+                let changes = self.disks.entry(node).or_default().change(file, *offset, data.as_slice());
+                self.disk(i, node, changes);
             }
             WorldEvent::DiskRemove { file } => {
                 let node = node()?;
-                let change = self.disks.entry(node).or_default().remove(file);
-                self.persist(i, node, change);
+                let changes = self.disks.entry(node).or_default().remove(file);
+                // What a node removes itself is not missed. Who is missing something while it is down has lost its disk, however many files that takes.
+                if !changes.is_empty() && !self.up.contains(&node) && self.lost.insert(node) {
+                    let n = self.tables.node(node);
+                    self.push(i, "LoseDisk", vec![("n", n)]);
+                }
+                self.disk(i, node, changes);
             }
+            // The node is gone for good: what comes back has another id.
+            WorldEvent::DiskLost => _ = self.disks.remove(&node()?),
             WorldEvent::Crash { .. } => {
-                let n = self.tables.node(node()?);
+                let node = node()?;
+                self.up.remove(&node);
+                let n = self.tables.node(node);
                 self.push(i, "Crash", vec![("n", n)]);
             }
             // A message that waits for nothing durable is caught by what its receiver does with it; a node that stops itself does not act.
@@ -154,19 +168,37 @@ impl Converter<'_> {
         Ok(())
     }
 
-    fn persist(&mut self, i: u64, node: NodeId, change: Option<Change>) {
-        let Some(change) = change else { return };
-        let entries = change.entries.iter().map(|entry| self.entry(entry)).collect();
+    fn disk(&mut self, i: u64, node: NodeId, changes: Vec<Change>) {
+        if self.lost.contains(&node) {
+            return;
+        }
+        for change in changes {
+            match change {
+                Change::Written(written) => self.persist(i, node, &written),
+                Change::Saved { index, term } => {
+                    let t = &mut *self.tables;
+                    let fields = vec![("n", t.node(node)), ("idx", Value::Int(index)), ("st", t.term(term))];
+                    self.push(i, "SaveSnapshot", fields);
+                }
+            }
+        }
+    }
+
+    fn persist(&mut self, i: u64, node: NodeId, written: &Written) {
+        let entries = written.entries.iter().map(|entry| self.entry(entry)).collect();
         let t = &mut *self.tables;
         let fields = vec![
             ("n", t.node(node)),
-            ("k", Value::Int(change.records)),
-            ("t", t.term(change.hard.term)),
-            ("v", nobody_or(t, change.hard.vote)),
-            ("com", Value::Int(change.hard.commit)),
-            ("kept", Value::Int(change.kept as u64)),
+            ("k", Value::Int(written.records)),
+            ("t", t.term(written.hard.term)),
+            ("v", nobody_or(t, written.hard.vote)),
+            ("com", Value::Int(written.hard.commit)),
+            ("kept", Value::Int(written.kept)),
             ("es", Value::Seq(entries)),
-            ("pool", t.command_set(change.pool)),
+            ("pool", t.command_set(written.pool.iter().copied())),
+            ("snap", Value::Int(written.snapshot.index)),
+            ("st", t.term(written.snapshot.term)),
+            ("cut", Value::Bool(written.cut)),
         ];
         self.push(i, "Persist", fields);
     }
@@ -178,13 +210,16 @@ impl Converter<'_> {
             Payload::Command(proposal) => ("cmd", t.proposal(proposal), proposal.first_incomplete),
             Payload::SessionBegin { .. } => ("begin", t.session(entry.index), 0),
             Payload::SessionEnd { client } => ("end", t.session(*client), 0),
-            Payload::Config { .. } | Payload::Shutdown => ("config", Value::Int(0), 0),
+            Payload::Config { .. } => ("config", Value::Int(0), 0),
+            Payload::Shutdown => ("shut", Value::Int(0), 0),
         };
+        let (voters, learners) = entry.membership().map_or((&[][..], &[][..]), |m| (&m.voters, &m.learners));
         Value::Record(vec![
             ("t", t.term(entry.term)),
             ("k", Value::Text(kind)),
             ("v", value),
-            ("cfg", Value::Set(Vec::new())),
+            ("cfg", t.node_set(voters)),
+            ("lrn", t.node_set(learners)),
             ("fi", Value::Int(fi)),
         ])
     }
@@ -193,7 +228,8 @@ impl Converter<'_> {
         let n = self.tables.node(node);
         let t = &mut *self.tables;
         match event {
-            NodeEvent::Restart { term, vote, commit, last_index, last_term, pool, .. } => {
+            NodeEvent::Restart { term, vote, commit, last_index, last_term, pool, base, snapshot, state_hash: _, membership } => {
+                self.up.insert(node);
                 let fields = vec![
                     ("n", n),
                     ("t", t.term(*term)),
@@ -202,8 +238,11 @@ impl Converter<'_> {
                     ("last", Value::Int(*last_index)),
                     ("lt", t.term(*last_term)),
                     ("pool", t.command_set(pool.iter().copied())),
+                    ("base", Value::Int(base.index)),
+                    ("snap", Value::Int(*snapshot)),
                 ];
-                self.push(i, "Restart", fields);
+                let in_force = members(t, membership);
+                self.push(i, "Restart", fields.into_iter().chain(in_force).collect());
             }
             NodeEvent::UpdateTerm { term } => self.of_term(i, "UpdateTerm", n, *term),
             NodeEvent::StepDown { term } => self.of_term(i, "StepDown", n, *term),
@@ -224,8 +263,7 @@ impl Converter<'_> {
             NodeEvent::WitnessRecord { term, asked, config, proposal, accepted, inserted } => {
                 let c = t.proposal(proposal);
                 if *accepted {
-                    let ver = Value::Seq(vec![t.term(config.term), Value::Int(config.index)]);
-                    let head = [("n", n), ("c", c), ("t", t.term(*term)), ("asked", t.term(*asked)), ("ver", ver)];
+                    let head = [("n", n), ("c", c), ("t", t.term(*term)), ("asked", t.term(*asked)), ("ver", version(t, *config))];
                     let tail = [("new", Value::Bool(*inserted)), ("fi", Value::Int(proposal.first_incomplete))];
                     self.push(i, "WitnessRecord", head.into_iter().chain(tail).collect());
                 }
@@ -279,12 +317,32 @@ impl Converter<'_> {
                 let fields = vec![("n", n), ("r", r), ("t", t.term(*term)), ("q", t.node_set(quorum))];
                 self.push(i, "ReadIndex", fields);
             }
-            NodeEvent::UseConfig { .. }
-            | NodeEvent::TakeSnapshot { .. }
-            | NodeEvent::CompactLog { .. }
-            | NodeEvent::InstallSnapshot { .. }
-            | NodeEvent::TransferLeader { .. }
-            | NodeEvent::ShutDown { .. } => {}
+            NodeEvent::UseConfig { term, membership, cause } => {
+                let head = [("n", n), ("t", t.term(*term))];
+                let tail = members(t, membership).into_iter().chain([("why", Value::Text(why(*cause)))]);
+                self.push(i, "UseConfig", head.into_iter().chain(tail).collect());
+            }
+            NodeEvent::TakeSnapshot { index, term, state_hash: _ } => {
+                let fields = vec![("n", n), ("idx", Value::Int(*index)), ("st", t.term(*term))];
+                self.push(i, "TakeSnapshot", fields);
+            }
+            NodeEvent::CompactLog { base } => {
+                let fields = vec![("n", n), ("idx", Value::Int(base.index)), ("st", t.term(base.term))];
+                self.push(i, "CompactLog", fields);
+            }
+            NodeEvent::InstallSnapshot { term, from, index, last_term, state_hash: _ } => {
+                let head = [("n", n), ("l", t.node(*from)), ("t", t.term(*term))];
+                let tail = [("idx", Value::Int(*index)), ("st", t.term(*last_term))];
+                self.push(i, "InstallSnapshot", head.into_iter().chain(tail).collect());
+            }
+            NodeEvent::TransferLeader { term, to } => {
+                let fields = vec![("n", n), ("to", t.node(*to)), ("t", t.term(*term))];
+                self.push(i, "TransferLeader", fields);
+            }
+            NodeEvent::ShutDown { index } => {
+                self.up.remove(&node);
+                self.push(i, "ShutDown", vec![("n", n), ("idx", Value::Int(*index))]);
+            }
             NodeEvent::ServeRead { read, read_index, applied } => {
                 let requests = Value::ints(self.asked.get(read).into_iter().flatten().copied());
                 let fields = vec![("n", n), ("rs", requests), ("idx", Value::Int(*read_index)), ("app", Value::Int(*applied))];
@@ -316,8 +374,13 @@ impl Converter<'_> {
                 let cl = t.session(*client);
                 self.push(i, "SessionEnd", vec![("n", n), ("t", term), ("idx", index), ("cl", cl)]);
             }
+            Payload::Config { membership, .. } => {
+                let in_force = members(t, membership);
+                let head = [("n", n), ("t", term), ("idx", index)];
+                self.push(i, "AppendConfig", head.into_iter().chain(in_force).collect());
+            }
+            Payload::Shutdown => self.push(i, "AppendShutdown", vec![("n", n), ("t", term), ("idx", index)]),
             // No leader proposes one: a no-op comes with BecomeLeader. The specification has no such action, and refuses it.
-            Payload::Config { .. } | Payload::Shutdown => {}
             Payload::Noop => self.push(i, "LeaderProposeNoop", vec![("n", n), ("t", term), ("idx", index)]),
         }
     }
@@ -325,6 +388,24 @@ impl Converter<'_> {
 
 fn nobody_or(tables: &mut Tables, vote: Option<NodeId>) -> Value {
     vote.map_or(Value::Int(0), |node| tables.node(node))
+}
+
+fn version(tables: &mut Tables, version: ConfigVersion) -> Value {
+    Value::Seq(vec![tables.term(version.term), Value::Int(version.index)])
+}
+
+/// A configuration's version, voters and learners.
+fn members(tables: &mut Tables, membership: &Membership) -> [(&'static str, Value); 3] {
+    let version = version(tables, membership.version);
+    [("ver", version), ("vs", tables.node_set(&membership.voters)), ("ls", tables.node_set(&membership.learners))]
+}
+
+fn why(cause: ConfigCause) -> &'static str {
+    match cause {
+        ConfigCause::Appended => "appended",
+        ConfigCause::Undone => "undone",
+        ConfigCause::Installed => "installed",
+    }
 }
 
 fn applied(outcome: &Applied<Response>) -> &'static str {
@@ -335,7 +416,8 @@ fn applied(outcome: &Applied<Response>) -> &'static str {
         Applied::Refused => "refused",
         Applied::SessionBegun => "begun",
         Applied::SessionEnded => "ended",
-        Applied::Configured | Applied::ShutDown => "configured",
+        Applied::Configured => "configured",
+        Applied::ShutDown => "shutdown",
     }
 }
 

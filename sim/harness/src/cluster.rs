@@ -3,10 +3,10 @@
 //!
 //! Invariant: whatever is drawn here is drawn the same way on every engine, so that a plan means the same on each.
 
-use curp::{Address, Membership, Message, NodeId, Outgoing};
+use curp::{Address, Membership, Message, NodeId, Outgoing, PeerMessage};
 use history::{Promise, TraceHeader, WorldEvent};
 use kv::Request;
-use node::{Recovery, Write};
+use node::{Recovery, StartError, Write};
 use plan::Plan;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Networ
 
 use crate::RunOptions;
 use crate::hosts::Hosts;
+use crate::members::Members;
 use crate::observe::{Observer, probe};
+use crate::operator::Operator;
 use crate::process::{Process, Timing};
 use crate::profile::{self, Part};
 use crate::queue::Queue;
@@ -47,6 +49,14 @@ pub(crate) enum Next {
     ClientRestart { client: u32, life: u32 },
     /// A node stopped itself: its process ends now.
     Fatal { node: NodeId, life: u32 },
+    /// A node stopped in good order: its process ends now.
+    ShutDown { node: NodeId, life: u32 },
+    /// A node that was removed ends for good.
+    Depart { node: NodeId },
+    /// The operator may go on.
+    Operate,
+    /// The operator's patience with what it asked for under this number ends.
+    OperatorPatience { asked: u64 },
     /// The faults end for good.
     Heal,
 }
@@ -57,7 +67,7 @@ pub(crate) struct Birth {
     pub(crate) config: curp::Config,
     pub(crate) membership: Membership,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// It has never run before, or never had anything durable.
+    /// It never had anything durable.
     pub(crate) first: bool,
     pub(crate) entropy: u64,
     /// Reading of the node's clock.
@@ -71,10 +81,16 @@ pub(crate) struct Cluster {
     pub(crate) queue: Queue<Next>,
     pub(crate) draws: Draws,
     pub(crate) network: Network,
-    /// Node 1, 2, …
+    /// Node 1, 2, …, those too that start later or never.
     pub(crate) processes: Vec<Process>,
     /// Client 1, 2, …
     pub(crate) callers: Vec<Caller>,
+    pub(crate) operator: Operator,
+    pub(crate) members: Members,
+    /// The node that joined last.
+    pub(crate) newest: Option<NodeId>,
+    /// Nodes whose processes end so long (µs) after their removal.
+    pub(crate) departures: BTreeMap<NodeId, u64>,
     pub(crate) history: History,
     pub(crate) observer: Observer,
     /// Faults that took effect, apart from those the network and the disks count.
@@ -84,6 +100,10 @@ pub(crate) struct Cluster {
     pub(crate) healed: bool,
     /// Latest term that had a leader, and the leader.
     pub(crate) leader: Option<(u64, NodeId)>,
+    /// The last time a leader told another voter to take over: its term, and the voter.
+    pub(crate) transfer: Option<(u64, NodeId)>,
+    /// Index and offset of the last piece of a snapshot from one node to another.
+    pieces: BTreeMap<(NodeId, NodeId), (u64, u64)>,
     /// Nodes that could not start, and why.
     pub(crate) refusals: Vec<(NodeId, u64, String)>,
     /// Messages sent, and the planted disturbance from the thousandth on.
@@ -113,24 +133,34 @@ impl Cluster {
                 phase: draws.draw("tick", u64::from(id), 0).below(c.tick_us.max(1) * US),
             },
             cpu: Cpu::new(draws, id, &plan.execution),
-            refused: false,
+            gone: false,
+            lost_by: None,
+            had_data: false,
             executing: VecDeque::new(),
         };
+        let operator = Operator::new(plan);
+        let clients = operator.address.unwrap_or(plan.workload.clients);
         let session_length = |client: u32| draws.draw("session", u64::from(client), 0).log_range(5..=200);
         Cluster {
             plan: Arc::new(plan.clone()),
             now: 0,
             queue: Queue::new(),
             draws,
-            network: Network::new(draws, &plan.network, c.voters, plan.workload.clients),
-            processes: (1..=c.voters).map(process).collect(),
+            network: Network::new(draws, &plan.network, plan.nodes(), clients),
+            processes: (1..=plan.nodes()).map(process).collect(),
             callers: (1..=plan.workload.clients).map(|client| Caller::new(client, plan, session_length(client))).collect(),
+            operator,
+            members: Members::new(Membership::initial(1..=c.voters)),
+            newest: None,
+            departures: BTreeMap::new(),
             history: History::default(),
             observer: Observer::new(header, options.judge, options.record),
             effects: BTreeMap::new(),
             anchored: Vec::new(),
             healed: false,
             leader: None,
+            transfer: None,
+            pieces: BTreeMap::new(),
             refusals: Vec::new(),
             sent: 0,
             disturb: options.disturb,
@@ -139,7 +169,11 @@ impl Cluster {
                 heartbeat_interval: c.heartbeat_ms * ms,
                 hand_over_after: c.hand_over_ms * ms,
                 append_entries_max: c.append_entries_max as usize,
-                ..curp::Config::default()
+                append_bytes_max: c.append_bytes_max as usize,
+                appends_in_flight_max: c.appends_in_flight_max as usize,
+                snapshot_every: c.snapshot_every,
+                trailing_entries: c.trailing_entries,
+                snapshot_chunk_bytes: c.snapshot_chunk_bytes as usize,
             },
             client_config: client::Config {
                 retry_after_min: plan.workload.retry_us * US,
@@ -157,6 +191,7 @@ impl Cluster {
         for client in 1..=self.plan.workload.clients {
             self.start_client(hosts, client);
         }
+        self.start_operator(hosts);
         self.schedule_faults();
         self.queue.push(self.plan.heal.at_us * US, Next::Heal);
         self.react();
@@ -203,6 +238,14 @@ impl Cluster {
                     self.stop_after_fatal(hosts, node);
                 }
             }
+            Next::ShutDown { node, life } => {
+                if self.process(node).life == life {
+                    self.shut_down(hosts, node);
+                }
+            }
+            Next::Depart { node } => self.depart(hosts, node),
+            Next::Operate => self.operate(hosts),
+            Next::OperatorPatience { asked } => self.operator_gives_up(hosts, asked),
             Next::Heal => self.heal(hosts),
         }
         self.react();
@@ -227,16 +270,16 @@ impl Cluster {
     pub(crate) fn begin_life(&mut self, id: NodeId) -> Option<Birth> {
         let (config, membership, now, draws) = (self.config.clone(), self.membership.clone(), self.now, self.draws);
         let process = self.process(id);
-        if process.refused {
+        if process.gone {
             return None;
         }
         process.life += 1;
         process.up = true;
         let life = process.life;
         let entropy = draws.u64("node", u64::from(id), u64::from(life));
-        let (files, clock) = (process.disk.read_all(), process.timing.clock.mono(now));
+        let (files, clock, first) = (process.disk.read_all(), process.timing.clock.mono(now), !process.had_data);
         crate::log::set_node(Some(id));
-        Some(Birth { life, config, membership, first: files.is_empty(), files, entropy, clock })
+        Some(Birth { life, config, membership, first, files, entropy, clock })
     }
 
     /// The node found this on its disk.
@@ -249,13 +292,18 @@ impl Cluster {
         }
     }
 
-    /// The node cannot start from its disk.
-    pub(crate) fn refuse(&mut self, id: NodeId, reason: String) {
+    /// The node cannot start from its disk: as it must not, if the plan took that away.
+    pub(crate) fn refuse(&mut self, id: NodeId, why: &StartError) {
         let process = self.process(id);
-        process.refused = true;
+        process.gone = true;
         process.up = false;
-        self.observer.world(Some(id), WorldEvent::Fatal { reason: reason.clone() });
-        self.refusals.push((id, self.now, reason));
+        self.observer.world(Some(id), WorldEvent::Fatal { reason: why.to_string() });
+        if matches!(why, StartError::DiskLost(_)) && self.members.has_lost(id) {
+            self.observer.fire(const { probe("disk_lost_refused") }, Some(id));
+            self.replace_lost(id);
+        } else {
+            self.refusals.push((id, self.now, why.to_string()));
+        }
     }
 
     /// Hands a node's write to its disk.
@@ -299,6 +347,7 @@ impl Cluster {
 
     /// Tells the trace what is durable now.
     pub(crate) fn note_durable(&mut self, id: NodeId, changes: Vec<DurableChange>) {
+        self.process(id).had_data |= !changes.is_empty();
         for change in changes {
             let event = match change {
                 DurableChange::Content { file, offset, data } => WorldEvent::Disk { file, offset, data: data.into() },
@@ -328,6 +377,14 @@ impl Cluster {
         if let Some(promise) = promise {
             let to = if let Address::Node(to) = outgoing.to { Some(to) } else { None };
             self.observer.world(Some(id), WorldEvent::Send { to, promise });
+        }
+        if let (Address::Node(to), Message::Peer { body: PeerMessage::InstallSnapshot { meta, offset, .. }, .. }) =
+            (outgoing.to, &outgoing.message)
+            && let Some((index, before)) = self.pieces.insert((id, to), (meta.index, *offset))
+            && index == meta.index
+            && *offset <= before
+        {
+            self.observer.fire(const { probe("snapshot_piece_repeated") }, Some(id));
         }
         self.note_message(id, &outgoing.message);
     }

@@ -113,11 +113,14 @@ impl Direct {
                 cluster.send_from_node(id, outgoing, promise);
             }
         }
-        let fatal = out.fatal.take();
+        let (fatal, shut_down) = (out.fatal.take(), std::mem::take(&mut out.shut_down));
+        out.changes.clear();
         self.node_out = out;
         if let Some(reason) = fatal {
             cluster.observer.world(Some(id), WorldEvent::Fatal { reason });
             cluster.stop_after_fatal(self, id);
+        } else if shut_down {
+            cluster.shut_down(self, id);
         }
         self.schedule_tick(cluster, id);
     }
@@ -165,7 +168,7 @@ impl Hosts for Direct {
             }
             Err(reason) => {
                 self.node_out = out;
-                cluster.refuse(id, reason.to_string());
+                cluster.refuse(id, &reason);
             }
         }
     }

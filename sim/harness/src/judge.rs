@@ -1,12 +1,14 @@
 //! What is judged at the end of a run, and the report.
 
 use check::{Budget, Judgement};
+use curp::NodeId;
 use plan::Plan;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::hosts::Hosts;
+use crate::process::Process;
 use crate::{Finding, RunOptions, RunReport, Verdict};
 
 /// Steps that a search may take on one run's history before its verdict is `unknown`.
@@ -19,8 +21,9 @@ pub(crate) struct Verdicts {
     evaluations: BTreeMap<String, u64>,
 }
 
-/// What has not come to rest: empty once every operation has ended, a leader serves, the replicas agree on everything and no
-/// command is left in a spec pool. One phrase each.
+/// What has not come to rest: empty once every operation and the operator's wish have ended, a leader serves, the members of the last
+/// configuration agree on everything and no command is left in a spec pool of theirs. Who was removed is not waited for, and neither is
+/// who must not start any more. One phrase each.
 pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
     let mut missing = Vec::new();
     for caller in &cluster.callers {
@@ -34,10 +37,12 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
             _ => {}
         }
     }
-    missing.extend(cluster.processes.iter().filter(|p| !p.up).map(|p| format!("node {} is down", p.id)));
+    missing.extend(cluster.operator.busy_with());
+    let member = |p: &&Process| cluster.members.committed.is_member(p.id) && !p.gone;
+    missing.extend(cluster.processes.iter().filter(member).filter(|p| !p.up).map(|p| format!("node {} is down", p.id)));
     // The open leader of the latest term, and where its log ends.
     let mut leader = None;
-    for process in &cluster.processes {
+    for process in cluster.processes.iter().filter(member) {
         hosts.look(process.id, &mut |node| {
             let raw = node.raw();
             if raw.is_open() && leader.is_none_or(|(term, _)| raw.leadership().term >= term) {
@@ -49,7 +54,7 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
         missing.push("no leader serves".to_owned());
         return missing;
     };
-    for id in cluster.processes.iter().map(|p| p.id) {
+    for id in cluster.processes.iter().filter(member).map(|p| p.id) {
         hosts.look(id, &mut |node| {
             let raw = node.raw();
             if raw.applied() != last_index || !raw.is_quiescent() {
@@ -63,17 +68,29 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
     missing
 }
 
-/// Nodes at rest, and whether the hash that each keeps by adding up changes is that of the state itself.
-pub(crate) fn hashes_at_rest(cluster: &Cluster, hosts: &impl Hosts) -> Vec<(u32, bool)> {
-    let mut hashes = Vec::new();
-    for id in cluster.processes.iter().map(|p| p.id) {
-        hosts.look(id, &mut |node| {
-            if node.raw().is_quiescent() {
-                hashes.push((id, node.store().full_hash() == node.raw().hash_sum()));
+/// A node at rest.
+pub(crate) struct AtRest {
+    node: NodeId,
+    /// What it has applied.
+    applied: u64,
+    /// Hash of the store itself.
+    hash: u64,
+    /// The hash that it keeps by adding up changes.
+    kept: u64,
+}
+
+/// The nodes at rest, of members or not.
+pub(crate) fn at_rest(cluster: &Cluster, hosts: &impl Hosts) -> Vec<AtRest> {
+    let mut nodes = Vec::new();
+    for node in cluster.processes.iter().map(|p| p.id) {
+        hosts.look(node, &mut |host| {
+            let raw = host.raw();
+            if raw.is_quiescent() {
+                nodes.push(AtRest { node, applied: raw.applied(), hash: host.store().full_hash(), kept: raw.hash_sum() });
             }
         });
     }
-    hashes
+    nodes
 }
 
 /// The run did not come to rest within the bound.
@@ -110,7 +127,7 @@ pub(crate) fn panicked(cluster: &Cluster, message: &str, backtrace: Vec<String>)
 }
 
 /// Everything that is judged once the run is over, added to what was found before.
-pub(crate) fn judge(cluster: &mut Cluster, ended: Vec<Finding>, at_rest: &[(u32, bool)], options: &RunOptions) -> Verdicts {
+pub(crate) fn judge(cluster: &mut Cluster, ended: Vec<Finding>, at_rest: &[AtRest], options: &RunOptions) -> Verdicts {
     let mut verdicts = Verdicts { findings: Vec::new(), checks: BTreeMap::new(), evaluations: BTreeMap::new() };
     let ended_well = ended.is_empty();
     if options.judge {
@@ -255,24 +272,35 @@ fn started(cluster: &Cluster, verdicts: &mut Verdicts) {
     }
 }
 
-/// The hash of the state, which nodes keep by adding up changes, is that of the state itself.
-fn hashes(cluster: &Cluster, at_rest: &[(u32, bool)], verdicts: &mut Verdicts) {
-    for (node, right) in at_rest {
-        verdicts.judged("state-agreement", 1);
-        if !right {
-            verdicts.findings.push(Finding {
-                check: "state-agreement".to_owned(),
-                rule: "the hash is that of the state".to_owned(),
-                verdict: Verdict::Violation,
-                t: cluster.now,
-                event: None,
-                node: Some(*node),
-                message: format!("node {node} holds other pairs than the changes it applied add up to"),
-                evidence: Vec::new(),
-                details: Vec::new(),
-            });
+/// The hash of the state, which nodes keep by adding up changes, is that of the state itself; and nodes that have applied as much, be it
+/// from the log or from a snapshot, hold the same.
+fn hashes(cluster: &Cluster, at_rest: &[AtRest], verdicts: &mut Verdicts) {
+    let mut find = |node: NodeId, rule: &str, message: String| {
+        verdicts.findings.push(Finding {
+            check: "state-agreement".to_owned(),
+            rule: rule.to_owned(),
+            verdict: Verdict::Violation,
+            t: cluster.now,
+            event: None,
+            node: Some(node),
+            message,
+            evidence: Vec::new(),
+            details: Vec::new(),
+        });
+    };
+    let mut by_applied: BTreeMap<u64, &AtRest> = BTreeMap::new();
+    for this in at_rest {
+        let AtRest { node, applied, .. } = *this;
+        if this.hash != this.kept {
+            find(node, "the hash is that of the state", format!("node {node} holds other pairs than the changes it applied add up to"));
+        }
+        let other = *by_applied.entry(applied).or_insert(this);
+        if other.hash != this.hash {
+            let message = format!("nodes {} and {node} have both applied {applied} entries and hold different pairs", other.node);
+            find(node, "equal at equal applied index", message);
         }
     }
+    verdicts.judged("state-agreement", at_rest.len() as u64);
 }
 
 /// A green run that never took the path its scenario is about is not green.

@@ -9,6 +9,8 @@
 //! | `madsim/` | the madsim engine: the shell of `core/server` around them, on a simulated runtime |
 //! | `process.rs` | a node as a process: its disk, clock and processor; what its messages promise |
 //! | `nemesis.rs` | the plan's faults: when they begin, what they do, how they end |
+//! | `operator.rs` | the plan's wishes to change the cluster: who asks for them, one after another |
+//! | `members.rs` | who takes part, as far as the events tell |
 //! | `notes.rs` | what nodes and clients say of themselves: probes, the leader, the history |
 //! | `workload.rs` | the plan's operations: callers who invoke, wait, lose patience; the history |
 //! | `observe.rs` | the one stream of events: hashed, judged online, recorded; probes |
@@ -30,9 +32,11 @@ mod hosts;
 mod judge;
 mod log;
 mod madsim;
+mod members;
 mod nemesis;
 mod notes;
 mod observe;
+mod operator;
 mod process;
 pub mod profile;
 mod queue;

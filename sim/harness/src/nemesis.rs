@@ -47,8 +47,16 @@ impl Cluster {
         self.observer.fired = fired;
     }
 
-    fn roles(&self, anchor: Option<NodeId>) -> Roles {
-        Roles { voters: self.plan.cluster.voters, clients: self.plan.workload.clients, leader: self.leader.map(|(_, node)| node), anchor }
+    pub(crate) fn roles(&self, anchor: Option<NodeId>) -> Roles {
+        let mut nodes: Vec<NodeId> = self.members.committed.members().collect();
+        nodes.sort_unstable();
+        let (newest, clients, leader) = (self.newest, self.plan.workload.clients, self.leader.map(|(_, node)| node));
+        Roles { nodes, newest, clients, leader, anchor }
+    }
+
+    /// Every node's id, of those too that start later or never.
+    fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        1..=self.processes.len() as NodeId
     }
 
     /// A fault begins, unless the plan has healed or it is about a role that nobody has.
@@ -58,6 +66,9 @@ impl Cluster {
         }
         let plan = self.plan.clone();
         let fault = &plan.fault[index];
+        if fault.kind.is_wish() && !matches!(fault.kind, FaultKind::LoseDisk { .. }) {
+            return self.wish(index, anchor, None);
+        }
         let roles = self.roles(anchor);
         let target = fault.kind.target().map(|target| target.resolve(&roles));
         if target == Some(None) {
@@ -77,13 +88,14 @@ impl Cluster {
                 return;
             }
             (FaultKind::CrashAll { power, down_us }, _) => {
-                for node in 1..=roles.voters {
+                for node in self.ids() {
                     if self.crash(hosts, node, *power, "crash_all") {
                         self.restart_later(node, *down_us);
                     }
                 }
                 return;
             }
+            (FaultKind::LoseDisk { down_us, .. }, Some(node)) => return self.lose_disk(hosts, node, *down_us, index),
             (FaultKind::Pause { .. }, Some(node)) => self.pause(hosts, node, fault.id),
             (FaultKind::SlowDisk { .. } | FaultKind::SyncError { .. }, Some(node)) => {
                 let disk_fault = fault.kind.disk_fault().expect("these are the disk's");
@@ -113,7 +125,7 @@ impl Cluster {
         let fault = self.plan.fault[index].id;
         self.observer.world(None, WorldEvent::FaultEnd { fault });
         self.network.end(fault);
-        for node in 1..=self.plan.cluster.voters {
+        for node in self.ids() {
             let process = self.process(node);
             process.disk.end(fault);
             process.cpu.end(fault);
@@ -121,8 +133,17 @@ impl Cluster {
         }
     }
 
-    /// Stops a node; false if it is down already, and then nothing happens.
+    /// Stops a node, which counts as an effect; false if it is down already, and then nothing happens.
     fn crash(&mut self, hosts: &mut impl Hosts, id: NodeId, power: bool, kind: &'static str) -> bool {
+        let stopped = self.stop(hosts, id, power);
+        if stopped {
+            self.took_effect(kind, 1);
+        }
+        stopped
+    }
+
+    /// Ends a node's process; false if there is none.
+    pub(crate) fn stop(&mut self, hosts: &mut impl Hosts, id: NodeId, power: bool) -> bool {
         let now = self.now;
         let process = self.process(id);
         if !process.up {
@@ -137,16 +158,41 @@ impl Cluster {
         let (in_flight, lost_bytes) = (report.in_flight, report.lost_bytes);
         self.observer.world(Some(id), WorldEvent::Crash { power, in_flight, lost_bytes });
         self.note_durable(id, report.changes);
-        self.took_effect(kind, 1);
         if in_flight > 0 {
             self.observer.fire(const { probe("crash_with_write_in_flight") }, Some(id));
         }
         true
     }
 
-    fn restart_later(&mut self, id: NodeId, down_us: u64) {
+    pub(crate) fn restart_later(&mut self, id: NodeId, down_us: u64) {
         let (at, life) = (self.now + down_us * US, self.process(id).life);
         self.queue.push(at, Next::Restart { node: id, life });
+    }
+
+    /// A node dies and its disk with it, unless too few would be left. A node that never had anything durable loses nothing by it.
+    fn lose_disk(&mut self, hosts: &mut impl Hosts, id: NodeId, down_us: u64, index: usize) {
+        if !self.members.survive(Some(id), self.operator.change().as_ref()) {
+            return self.skip("too few of the voters would have their disks");
+        }
+        if !self.crash(hosts, id, true, "lose_disk") {
+            return;
+        }
+        let process = self.process(id);
+        process.disk.wipe();
+        if process.had_data {
+            process.lost_by = Some(index);
+            self.members.lose(id);
+        }
+        self.observer.world(Some(id), WorldEvent::DiskLost);
+        self.restart_later(id, down_us);
+    }
+
+    /// A node whose disk was lost has refused to start: if the plan says so, the operator replaces it.
+    pub(crate) fn replace_lost(&mut self, id: NodeId) {
+        let Some(index) = self.process(id).lost_by else { return };
+        if self.plan.fault[index].kind.is_wish() {
+            self.wish(index, None, Some(id));
+        }
     }
 
     /// The node stopped itself over a failed sync. What its cache holds cannot be trusted any more, so its power is failed, too.
@@ -199,12 +245,13 @@ impl Cluster {
         self.healed = true;
         self.observer.world(None, WorldEvent::Heal);
         self.network.heal();
-        for node in 1..=self.plan.cluster.voters {
+        self.operator.drop_waiting();
+        for node in self.ids() {
             let process = self.process(node);
             process.disk.heal();
             process.cpu.heal();
             self.resume(hosts, node, None);
-            if !self.process(node).up {
+            if self.process(node).life > 0 && !self.process(node).up {
                 hosts.start_node(self, node);
             }
         }

@@ -1,7 +1,7 @@
 //! What is made of what nodes and clients say of themselves: probes, the leader, the history, the clients' trace events.
 
 use client::Notice;
-use curp::{Applied, Event, Message, NodeId, PeerMessage, Refusal, Reply};
+use curp::{AdminRefusal, Applied, ConfigCause, Event, Message, NodeId, PeerMessage, Refusal, Reply};
 use history::ClientEvent;
 use kv::Request;
 
@@ -11,12 +11,18 @@ use crate::observe::probe;
 impl Cluster {
     /// Fires the probes of a node's event, and keeps track of who leads.
     pub(crate) fn note_node_event(&mut self, id: NodeId, event: &Event<Request>) {
+        for changed in self.members.note(id, event) {
+            self.note_changed(id, changed);
+        }
         let probe = match event {
             Event::Campaign { .. } => const { probe("campaign") },
             Event::GrantVote { .. } => const { probe("vote_granted") },
             Event::BecomeLeader { term, entries, .. } => {
                 if self.leader.is_none_or(|(latest, _)| *term >= latest) {
                     self.leader = Some((*term, id));
+                }
+                if self.transfer.take_if(|(before, to)| *to == id && term > before).is_some() {
+                    self.observer.fire(const { probe("leader_transferred") }, Some(id));
                 }
                 if entries.len() > 1 {
                     self.observer.fire(const { probe("recovering_pools") }, Some(id));
@@ -29,7 +35,24 @@ impl Cluster {
             Event::AcceptEntries { truncated: true, .. } => const { probe("entries_truncated") },
             Event::AdvanceCommit { counted: true, .. } => const { probe("commit_advanced") },
             Event::Apply { outcome: Applied::Duplicate, .. } => const { probe("duplicate_refused") },
+            Event::Restart { snapshot: 1.., .. } => const { probe("started_from_snapshot") },
+            Event::LeaderPropose { entry, .. } if entry.membership().is_some() => const { probe("config_appended") },
+            Event::UseConfig { cause: ConfigCause::Undone, .. } => const { probe("config_undone") },
+            Event::TakeSnapshot { .. } => const { probe("snapshot_taken") },
+            Event::CompactLog { .. } => const { probe("log_compacted") },
+            Event::InstallSnapshot { .. } => const { probe("snapshot_installed") },
+            Event::TransferLeader { term, to } => {
+                self.transfer = Some((*term, *to));
+                const { probe("transfer_begun") }
+            }
+            Event::ShutDown { .. } => {
+                self.note_shutdown();
+                const { probe("cluster_shut_down") }
+            }
             Event::ServeRead { .. } => {
+                if self.members.committed.learners.contains(&id) {
+                    self.observer.fire(const { probe("read_served_learner") }, Some(id));
+                }
                 if self.leader.is_some_and(|(_, leader)| leader == id) {
                     const { probe("read_served_leader") }
                 } else {
@@ -48,6 +71,11 @@ impl Cluster {
             Message::Peer { body: PeerMessage::HandOver { .. }, .. } => const { probe("handover_sent") },
             Message::Reply(Reply::Conflict { .. }) => const { probe("conflict_answered") },
             Message::Reply(Reply::Recorded { term, current, accepted: false, .. }) if term < current => const { probe("late_record") },
+            Message::Reply(Reply::Admin { result: Err(why), .. }) => match why {
+                AdminRefusal::TransferFailed => const { probe("transfer_failed") },
+                AdminRefusal::NotLeader(_) | AdminRefusal::NotReady => return,
+                _ => const { probe("config_refused") },
+            },
             Message::Reply(Reply::Refused { why: Refusal::Acknowledged, .. }) => const { probe("duplicate_refused") },
             _ => return,
         };
@@ -56,6 +84,12 @@ impl Cluster {
 
     /// Writes a client's notice into the history and the trace, fires its probes, and lets its caller go on.
     pub(crate) fn note_client_notice(&mut self, client: u32, notice: Notice) {
+        if let Notice::Admin { op, result } = notice {
+            return self.operator_heard(op, result);
+        }
+        if self.operator.address == Some(client) {
+            return;
+        }
         let now = self.now;
         let waiting = |op: u64, this: &mut Self| this.caller(client).waits_for == Some(op);
         let op = match &notice {

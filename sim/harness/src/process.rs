@@ -13,15 +13,19 @@ pub(crate) struct Process {
     pub(crate) id: NodeId,
     /// Whether it runs (or stands still).
     pub(crate) up: bool,
-    /// Counts its lives; what was scheduled for an earlier life does not happen.
+    /// Counts its lives, 0 before the first; what was scheduled for an earlier life does not happen.
     pub(crate) life: u32,
     /// Faults that hold it up; it goes on when none is left.
     pub(crate) paused_by: Vec<u32>,
     pub(crate) disk: Disk,
     pub(crate) timing: Timing,
     pub(crate) cpu: Cpu,
-    /// It must not start from what its disk holds.
-    pub(crate) refused: bool,
+    /// It never starts again: it must not start from what its disk holds, or was removed and has ended.
+    pub(crate) gone: bool,
+    /// The fault (its place in the plan) that took its disk.
+    pub(crate) lost_by: Option<usize>,
+    /// Something of it has been durable.
+    pub(crate) had_data: bool,
     /// Executions under way, in the order given out.
     pub(crate) executing: VecDeque<u64>,
 }
@@ -55,7 +59,7 @@ impl Timing {
 pub(crate) fn promise(node: &Node, outgoing: &Outgoing<Request>) -> Option<Promise> {
     match (&outgoing.to, &outgoing.message) {
         (Address::Node(_), Message::Peer { term, body }) => match body {
-            PeerMessage::Vote { .. } => Some(Promise::Term { term: *term }),
+            PeerMessage::Vote { .. } | PeerMessage::InstallSnapshot { .. } => Some(Promise::Term { term: *term }),
             PeerMessage::VoteReply { pool: Some(_) } => Some(Promise::Vote { term: *term }),
             PeerMessage::Appended { index } if *index > 0 => {
                 Some(Promise::Append { term: *term, index: *index, entry_term: node.raw().log_term(*index)? })

@@ -63,8 +63,8 @@ struct Played {
     header: TraceHeader,
     /// What stopped it or kept it from ending well.
     findings: Vec<Finding>,
-    /// Nodes at rest at the end, and whether their states have the hashes they say.
-    at_rest: Vec<(u32, bool)>,
+    /// Nodes at rest at the end, and the hashes of their states.
+    at_rest: Vec<judge::AtRest>,
 }
 
 /// Plan → world → loop → heal → converge.
@@ -89,12 +89,12 @@ fn play(plan: &Plan, options: &RunOptions) -> Played {
     Played { cluster, header, findings, at_rest }
 }
 
-/// What has not come to rest at the end, and the hashes of nodes at rest if everything has.
-pub(crate) type Ended = (Vec<String>, Vec<(u32, bool)>);
+/// What has not come to rest at the end, and the nodes at rest if everything has.
+pub(crate) type Ended = (Vec<String>, Vec<judge::AtRest>);
 
 /// The loop of the direct engine; that of the other is `conduct` in `madsim/mod.rs`.
 fn play_directly(mut cluster: Cluster, mut ending: Ending, backtrace: bool) -> (Cluster, Result<Ended, Caught>) {
-    let mut hosts = Direct::new(cluster.plan.cluster.voters, cluster.plan.workload.clients);
+    let mut hosts = Direct::new(cluster.plan.nodes(), cluster.clients());
     let caught = catch(backtrace, || {
         cluster.start(&mut hosts);
         // Each step takes the next thing from the queue (a message, a write's end, a timer, an operation, a fault), does it, lets
@@ -107,7 +107,7 @@ fn play_directly(mut cluster: Cluster, mut ending: Ending, backtrace: bool) -> (
         judge::unfinished(&cluster, &hosts)
     });
     let ended = caught.map(|missing| {
-        let at_rest = if missing.is_empty() { judge::hashes_at_rest(&cluster, &hosts) } else { Vec::new() };
+        let at_rest = if missing.is_empty() { judge::at_rest(&cluster, &hosts) } else { Vec::new() };
         (missing, at_rest)
     });
     (cluster, ended)

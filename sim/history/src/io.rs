@@ -17,7 +17,7 @@ use crate::{ClientEvent, FormatError, Operation, Stamped, TRACE_FORMAT, TraceHea
 const OPERATION: &str =
     r#"one operation as a JSON object: {"id","client","op","invoke","return","outcome","fast","fast_at","synced","synced_at"}"#;
 const EVENT: &str = r#"one event as a JSON object: {"i","t","node","event",…fields}"#;
-const HEADER: &str = r#"a first line {"format":2,"engine","scenario","seed","voters"}"#;
+const HEADER: &str = r#"a first line {"format":3,"engine","scenario","seed","voters"}"#;
 
 /// Reads a `history.jsonl`.
 ///
@@ -74,7 +74,7 @@ pub fn parse_trace(file: &str, text: &str) -> Result<(TraceHeader, Vec<Stamped>)
     let header: TraceHeader = parse(file, line, first, HEADER)?;
     if header.format != TRACE_FORMAT {
         let what = format!("this trace has format version {}", header.format);
-        return Err(FormatError::Line { file: file.into(), line, what, accepted: "version 1" });
+        return Err(FormatError::Line { file: file.into(), line, what, accepted: "version 3" });
     }
     let mut events: Vec<Stamped> = Vec::new();
     for (line, text) in lines {

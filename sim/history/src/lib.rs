@@ -24,4 +24,4 @@ pub use operation::*;
 pub use trace::*;
 
 /// Version of `trace.ndjson`.
-pub const TRACE_FORMAT: u32 = 2;
+pub const TRACE_FORMAT: u32 = 3;

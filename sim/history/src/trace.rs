@@ -16,7 +16,7 @@ pub struct TraceHeader {
     pub scenario: String,
     /// Seed.
     pub seed: u64,
-    /// The voters the cluster was made with.
+    /// The voters the cluster was made with. A node that joins later appears by its first event; who votes by then is in the log.
     pub voters: Vec<NodeId>,
 }
 
@@ -185,6 +185,9 @@ pub enum WorldEvent {
         /// File name.
         file: String,
     },
+    /// The node's disk was replaced by an empty one: all its files are gone, durable or not, and with them what the node promised. It
+    /// happens to a node that is down. A [`WorldEvent::DiskRemove`] for each file may follow, and says nothing more.
+    DiskLost,
     /// A message that is a promise left the node (after the writes it waits for, or so it must be).
     Send {
         /// To which node; absent for a client.

@@ -147,6 +147,52 @@ pub enum FaultKind {
         /// By how much; negative is back.
         by_us: i64,
     },
+    /// A node that never ran starts with an empty disk, and the operator makes it a member: a learner first.
+    AddMember {
+        /// Its id: above the voters', and no other fault's. It is said here, so that taking out a fault renumbers no other's node.
+        node: u32,
+        /// Whether it votes as soon as it has caught up.
+        promote: bool,
+    },
+    /// The operator removes a member.
+    RemoveMember {
+        /// The member.
+        node: Target,
+        /// Its process ends for good so long after the removal was applied somewhere; absent: it runs on, and nobody talks to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop_after_us: Option<u64>,
+    },
+    /// A node dies and loses its disk. It is started again under its old id, and must refuse. At most f disks of a configuration are lost:
+    /// one more, and the fault does not happen.
+    LoseDisk {
+        /// The node.
+        node: Target,
+        /// It is started again after this time.
+        down_us: u64,
+        /// The operator then adds a node of this id, which never ran, promotes it, and removes the lost one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replace: Option<u32>,
+    },
+    /// The operator gives a member a new address. It is reached at both.
+    UpdateMember {
+        /// The member.
+        node: Target,
+    },
+    /// The operator has leadership moved.
+    MoveLeader {
+        /// Who shall lead.
+        to: Target,
+    },
+    /// The operator asks a node for a snapshot.
+    TakeSnapshot {
+        /// The node.
+        node: Target,
+    },
+    /// The operator shuts the cluster down, through the log. Each node that stopped starts again later.
+    Shutdown {
+        /// So much later.
+        down_us: u64,
+    },
 }
 
 /// How a partition cuts. Who is not named is not affected; of clients, only those named are.
@@ -229,14 +275,22 @@ pub enum Shape {
 /// Every kind of fault with what it does, by name: those that a plan schedules, what the network does by chance, and what crashes
 /// did to a disk.
 pub const FAULTS: &[(&str, &str)] = &[
+    ("add_member", "a node that never ran joins as a learner, and votes once it has caught up"),
     ("client_crash", "a client process dies, and comes back with a new session"),
     ("crash", "a node stops, by power loss or process kill, and starts again later"),
     ("crash_all", "all nodes stop at once, and start again later"),
     ("hole", "a power loss left a hole of zeros where a lost write is followed by one that survived"),
+    ("lose_disk", "a node dies and loses its disk; under its old id it must not start again, but it may be replaced"),
     ("message_duplicated", "the network delivers a message twice, by chance"),
     ("message_late", "the network delivers a message very late, by chance"),
     ("message_lost", "the network loses a message, by chance"),
     ("message_reordered", "the network holds a message back until later ones have overtaken it, by chance"),
+    ("move_leader", "an operator has leadership moved"),
+    ("operator_gave_up", "an operator's wish was not done in time, and not asked for any more"),
+    (
+        "operator_skipped",
+        "an operator's wish or a lost disk was left out: it made no sense any more, or too few disks would have been left",
+    ),
     ("partition_bridge", "two sets of nodes hear each other only through the rest"),
     ("partition_flapping", "a symmetric partition comes and goes"),
     ("partition_isolate", "one node, usually the leader, is cut off from the other nodes: inwards, outwards or both"),
@@ -246,14 +300,18 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("partition_swizzle", "nodes are cut off one by one, then let go in another order"),
     ("partition_symmetric", "groups cannot talk to each other"),
     ("pause", "a node stands still while time goes on"),
+    ("remove_member", "a member is removed; its process ends, or runs on with nobody to talk to"),
+    ("shutdown", "the cluster shuts down through the log; a node that stopped starts again later"),
     ("slow_cpu", "a node executes commands more slowly"),
     ("slow_disk", "a node's disk is slower"),
     ("slow_link", "messages from one set to another take longer"),
     ("stopped_over_sync_error", "a node stopped itself over a failed sync"),
     ("storm", "the whole network loses, duplicates, reorders and delays more than usual"),
     ("sync_error", "syncs of a node's disk fail"),
+    ("take_snapshot", "an operator asked a node for a snapshot, and it is durable"),
     ("torn_write", "a power loss left a part of the last surviving write"),
     ("unsynced_bytes_lost", "bytes written and not synced that a power loss took"),
+    ("update_member", "a member is given a new address"),
     ("wall_clock_step", "a node's wall clock is stepped"),
 ];
 
@@ -281,15 +339,56 @@ impl FaultKind {
             FaultKind::SlowCpu { .. } => "slow_cpu",
             FaultKind::ClientCrash { .. } => "client_crash",
             FaultKind::WallClockStep { .. } => "wall_clock_step",
+            FaultKind::AddMember { .. } => "add_member",
+            FaultKind::RemoveMember { .. } => "remove_member",
+            FaultKind::LoseDisk { .. } => "lose_disk",
+            FaultKind::UpdateMember { .. } => "update_member",
+            FaultKind::MoveLeader { .. } => "move_leader",
+            FaultKind::TakeSnapshot { .. } => "take_snapshot",
+            FaultKind::Shutdown { .. } => "shutdown",
+        }
+    }
+
+    /// Whether an operator does it: asks the cluster for it, one wish after another. A lost disk is none, but its replacement is.
+    pub fn is_wish(&self) -> bool {
+        match self {
+            FaultKind::AddMember { .. }
+            | FaultKind::RemoveMember { .. }
+            | FaultKind::UpdateMember { .. }
+            | FaultKind::MoveLeader { .. }
+            | FaultKind::TakeSnapshot { .. }
+            | FaultKind::Shutdown { .. } => true,
+            FaultKind::LoseDisk { replace, .. } => replace.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The node that it brings into the cluster, if it does.
+    pub fn joiner(&self) -> Option<u32> {
+        match *self {
+            FaultKind::AddMember { node, .. } => Some(node),
+            FaultKind::LoseDisk { replace, .. } => replace,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn joiner_mut(&mut self) -> Option<&mut u32> {
+        match self {
+            FaultKind::AddMember { node, .. } => Some(node),
+            FaultKind::LoseDisk { replace, .. } => replace.as_mut(),
+            _ => None,
         }
     }
 
     /// How long it lasts: until it is ended, or until what it stopped starts again. `None` for what happens in an instant.
     pub fn duration_us(&self) -> Option<u64> {
         match *self {
-            FaultKind::Crash { down_us, .. } | FaultKind::CrashAll { down_us, .. } | FaultKind::ClientCrash { down_us, .. } => {
-                Some(down_us)
-            }
+            FaultKind::Crash { down_us, .. }
+            | FaultKind::CrashAll { down_us, .. }
+            | FaultKind::ClientCrash { down_us, .. }
+            | FaultKind::LoseDisk { down_us, .. }
+            | FaultKind::Shutdown { down_us } => Some(down_us),
+            FaultKind::RemoveMember { stop_after_us, .. } => stop_after_us,
             FaultKind::Pause { for_us, .. }
             | FaultKind::Partition { for_us, .. }
             | FaultKind::SlowLink { for_us, .. }
@@ -297,7 +396,11 @@ impl FaultKind {
             | FaultKind::SlowDisk { for_us, .. }
             | FaultKind::SyncError { for_us, .. }
             | FaultKind::SlowCpu { for_us, .. } => Some(for_us),
-            FaultKind::WallClockStep { .. } => None,
+            FaultKind::WallClockStep { .. }
+            | FaultKind::AddMember { .. }
+            | FaultKind::UpdateMember { .. }
+            | FaultKind::MoveLeader { .. }
+            | FaultKind::TakeSnapshot { .. } => None,
         }
     }
 
@@ -310,6 +413,11 @@ impl FaultKind {
             | FaultKind::SyncError { node, .. }
             | FaultKind::SlowCpu { node, .. }
             | FaultKind::WallClockStep { node, .. }
+            | FaultKind::RemoveMember { node, .. }
+            | FaultKind::LoseDisk { node, .. }
+            | FaultKind::UpdateMember { node }
+            | FaultKind::MoveLeader { to: node }
+            | FaultKind::TakeSnapshot { node }
             | FaultKind::Partition { shape: Shape::Isolate { node, .. }, .. } => Some(node),
             _ => None,
         }
@@ -317,9 +425,12 @@ impl FaultKind {
 
     pub(crate) fn duration_mut(&mut self) -> Option<&mut u64> {
         match self {
-            FaultKind::Crash { down_us, .. } | FaultKind::CrashAll { down_us, .. } | FaultKind::ClientCrash { down_us, .. } => {
-                Some(down_us)
-            }
+            FaultKind::Crash { down_us, .. }
+            | FaultKind::CrashAll { down_us, .. }
+            | FaultKind::ClientCrash { down_us, .. }
+            | FaultKind::LoseDisk { down_us, .. }
+            | FaultKind::Shutdown { down_us } => Some(down_us),
+            FaultKind::RemoveMember { stop_after_us, .. } => stop_after_us.as_mut(),
             FaultKind::Pause { for_us, .. }
             | FaultKind::Partition { for_us, .. }
             | FaultKind::SlowLink { for_us, .. }
@@ -327,7 +438,11 @@ impl FaultKind {
             | FaultKind::SlowDisk { for_us, .. }
             | FaultKind::SyncError { for_us, .. }
             | FaultKind::SlowCpu { for_us, .. } => Some(for_us),
-            FaultKind::WallClockStep { .. } => None,
+            FaultKind::WallClockStep { .. }
+            | FaultKind::AddMember { .. }
+            | FaultKind::UpdateMember { .. }
+            | FaultKind::MoveLeader { .. }
+            | FaultKind::TakeSnapshot { .. } => None,
         }
     }
 }
@@ -360,6 +475,18 @@ impl fmt::Display for FaultKind {
             FaultKind::SlowCpu { node, factor, for_us } => write!(f, "{node} executes {factor} times slower for {}", Ms(*for_us)),
             FaultKind::ClientCrash { client, down_us } => write!(f, "client c{client} dies, back after {}", Ms(*down_us)),
             FaultKind::WallClockStep { node, by_us } => write!(f, "the wall clock of {node} is stepped by {by_us} µs"),
+            FaultKind::AddMember { node, promote: true } => write!(f, "n{node} joins and is promoted"),
+            FaultKind::AddMember { node, promote: false } => write!(f, "n{node} joins as a learner"),
+            FaultKind::RemoveMember { node, stop_after_us: Some(us) } => write!(f, "{node} is removed, and stops {} later", Ms(*us)),
+            FaultKind::RemoveMember { node, stop_after_us: None } => write!(f, "{node} is removed, and runs on"),
+            FaultKind::LoseDisk { node, down_us, replace } => {
+                write!(f, "{node} dies and loses its disk, started again after {}", Ms(*down_us))?;
+                replace.map_or(Ok(()), |by| write!(f, ", replaced by n{by}"))
+            }
+            FaultKind::UpdateMember { node } => write!(f, "{node} is given a new address"),
+            FaultKind::MoveLeader { to } => write!(f, "leadership is moved to {to}"),
+            FaultKind::TakeSnapshot { node } => write!(f, "{node} is asked for a snapshot"),
+            FaultKind::Shutdown { down_us } => write!(f, "the cluster shuts down, each node is back after {}", Ms(*down_us)),
         }
     }
 }

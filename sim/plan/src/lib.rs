@@ -76,11 +76,11 @@ pub struct Plan {
     pub op: Vec<Op>,
 }
 
-/// The nodes and their timing. Nodes have the ids 1, 2, …
+/// The nodes and their timing. The voters that the cluster is made of have the ids 1, 2, …; those that join have higher ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// How many nodes there are; all vote.
+    /// How many nodes the cluster is made of; all vote.
     pub voters: u32,
     /// How often a node is told its clock's reading.
     #[serde(default = "Cluster::tick_us")]
@@ -100,6 +100,21 @@ pub struct Cluster {
     /// A command that sat in a pool for so long is handed to the leader.
     #[serde(default = "Cluster::hand_over_ms")]
     pub hand_over_ms: u64,
+    /// The most bytes of commands in one AppendEntries.
+    #[serde(default = "Cluster::append_bytes_max")]
+    pub append_bytes_max: u64,
+    /// The most AppendEntries on their way to one follower.
+    #[serde(default = "Cluster::appends_in_flight_max")]
+    pub appends_in_flight_max: u32,
+    /// A node makes a snapshot after so many applied entries; 0: only when asked to.
+    #[serde(default)]
+    pub snapshot_every: u64,
+    /// So many entries before a snapshot stay in the log.
+    #[serde(default = "Cluster::trailing_entries")]
+    pub trailing_entries: u64,
+    /// The most bytes in one piece of a snapshot.
+    #[serde(default = "Cluster::snapshot_chunk_bytes")]
+    pub snapshot_chunk_bytes: u64,
 }
 
 impl Cluster {
@@ -120,6 +135,25 @@ impl Cluster {
     }
     fn hand_over_ms() -> u64 {
         500
+    }
+    pub(crate) fn append_bytes_max() -> u64 {
+        1 << 20
+    }
+    pub(crate) fn appends_in_flight_max() -> u32 {
+        64
+    }
+    pub(crate) fn trailing_entries() -> u64 {
+        1_000
+    }
+    pub(crate) fn snapshot_chunk_bytes() -> u64 {
+        64 << 10
+    }
+}
+
+impl Plan {
+    /// The highest id of a node, joiners included.
+    pub fn nodes(&self) -> u32 {
+        self.fault.iter().filter_map(|f| f.kind.joiner()).fold(self.cluster.voters, u32::max)
     }
 }
 

@@ -6,15 +6,17 @@ use std::fmt;
 use std::str::FromStr;
 use world::{DiskFault, Endpoint, NetFault};
 
-/// A node, by id or by role. In text: `n3`, `leader`, `follower2`, `anchor`.
+/// A node, by id or by role. In text: `n3`, `leader`, `follower2`, `newest`, `anchor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// The node of this id; the first is 1.
     Node(u32),
     /// The leader of the latest term that has one.
     Leader,
-    /// The k-th node after the leader, by id, going around; the first is 1. Without a leader, node k.
+    /// The k-th member after the leader, by id, going around and leaving the leader out; the first is 1. Without a leader, the k-th member.
     Follower(u32),
+    /// The node that joined last, from when it first starts on.
+    Newest,
     /// The node at which the anchor's probe fired. For a probe that fires at a client, the leader that answered it.
     AnchorNode,
 }
@@ -35,10 +37,12 @@ pub enum Member {
 }
 
 /// Who is who at the moment a fault begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles {
-    /// Nodes 1..=voters.
-    pub voters: u32,
+    /// The members, learners too, rising: those of the latest configuration that is known to be committed.
+    pub nodes: Vec<u32>,
+    /// The node that joined last.
+    pub newest: Option<u32>,
     /// Clients 1..=clients.
     pub clients: u32,
     /// The leader of the latest term that has one.
@@ -53,7 +57,8 @@ impl Target {
         match self {
             Target::Node(n) => Some(n),
             Target::Leader => roles.leader,
-            Target::Follower(k) => Some((roles.leader.unwrap_or(roles.voters) - 1 + k) % roles.voters + 1),
+            Target::Follower(k) => roles.follower(k),
+            Target::Newest => roles.newest,
             Target::AnchorNode => roles.anchor,
         }
     }
@@ -67,16 +72,33 @@ impl Roles {
             match *member {
                 Member::Node(target) => out.extend(target.resolve(self).map(Endpoint::Node)),
                 Member::Client(c) => out.push(Endpoint::Client(c)),
-                Member::Nodes => out.extend((1..=self.voters).map(Endpoint::Node)),
-                Member::Followers => out.extend((1..=self.voters).filter(|&n| Some(n) != self.leader).map(Endpoint::Node)),
+                Member::Nodes => out.extend(self.nodes.iter().copied().map(Endpoint::Node)),
+                Member::Followers => out.extend(self.nodes.iter().copied().filter(|&n| Some(n) != self.leader).map(Endpoint::Node)),
                 Member::Clients => out.extend((1..=self.clients).map(Endpoint::Client)),
             }
         }
         out
     }
 
+    /// The place of the leader among the members.
+    fn leader_place(&self) -> Option<usize> {
+        self.nodes.iter().position(|n| Some(*n) == self.leader)
+    }
+
+    /// The k-th member after the leader, going around the others.
+    fn follower(&self, k: u32) -> Option<u32> {
+        let k = (k as usize).checked_sub(1)?;
+        match self.leader_place() {
+            Some(leader) => {
+                let others = self.nodes.len() - 1;
+                (others > 0).then(|| self.nodes[(leader + 1 + k % others) % self.nodes.len()])
+            }
+            None => (!self.nodes.is_empty()).then(|| self.nodes[k % self.nodes.len()]),
+        }
+    }
+
     fn nodes_but(&self, side: &[Endpoint]) -> Vec<Endpoint> {
-        (1..=self.voters).map(Endpoint::Node).filter(|n| !side.contains(n)).collect()
+        self.nodes.iter().copied().map(Endpoint::Node).filter(|n| !side.contains(n)).collect()
     }
 }
 
@@ -118,12 +140,13 @@ impl Shape {
             Shape::Bridge { left, right } => NetFault::Bridge { left: roles.resolve(left), right: roles.resolve(right) },
             Shape::Ring { order } => NetFault::Ring { order: roles.resolve(order) },
             Shape::MajorityMinority { size, with_leader, first, with, without } => {
-                let leader = roles.leader.unwrap_or(1);
-                let followers = roles.voters - 1;
-                let mut small: Vec<u32> = if *with_leader { vec![leader] } else { Vec::new() };
+                // Without a leader the first member stands for it.
+                let leader = roles.leader_place().map_or(roles.nodes.first().copied(), |place| Some(roles.nodes[place]));
+                let around = Roles { leader, ..roles.clone() };
+                let followers = roles.nodes.len().saturating_sub(1) as u32;
+                let mut small: Vec<u32> = leader.filter(|_| *with_leader).into_iter().collect();
                 for i in 0..followers.min(size.saturating_sub(small.len() as u32)) {
-                    let k = (first + i) % followers + 1;
-                    small.push((leader - 1 + k) % roles.voters + 1);
+                    small.extend(around.follower((first + i) % followers + 1));
                 }
                 let (minority, majority) = sides(roles, &small, with, without);
                 NetFault::MajorityMinority { minority, majority }
@@ -151,6 +174,7 @@ impl fmt::Display for Target {
             Target::Node(n) => write!(f, "n{n}"),
             Target::Leader => f.write_str("leader"),
             Target::Follower(k) => write!(f, "follower{k}"),
+            Target::Newest => f.write_str("newest"),
             Target::AnchorNode => f.write_str("anchor"),
         }
     }
@@ -187,7 +211,7 @@ impl FromStr for Target {
     type Err = MemberError;
 
     fn from_str(s: &str) -> Result<Self, MemberError> {
-        let wrong = || MemberError { text: s.to_owned(), accepted: "n1, n2, …, leader, follower1, follower2, …, anchor" };
+        let wrong = || MemberError { text: s.to_owned(), accepted: "n1, n2, …, leader, follower1, follower2, …, newest, anchor" };
         if let Some(digits) = s.strip_prefix("follower") {
             return match digits.parse() {
                 Ok(k) if k > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok(Target::Follower(k)),
@@ -197,6 +221,7 @@ impl FromStr for Target {
         match (s, s.parse()) {
             ("leader", _) => Ok(Target::Leader),
             ("anchor", _) => Ok(Target::AnchorNode),
+            ("newest", _) => Ok(Target::Newest),
             (_, Ok(Endpoint::Node(n))) => Ok(Target::Node(n)),
             _ => Err(wrong()),
         }
@@ -214,7 +239,7 @@ impl FromStr for Member {
             (_, Ok(target), _) => Ok(Member::Node(target)),
             (_, _, Ok(Endpoint::Client(c))) => Ok(Member::Client(c)),
             _ => {
-                let accepted = "n1, n2, …, leader, follower1, follower2, …, anchor, c1, c2, …, nodes, followers, clients";
+                let accepted = "n1, n2, …, leader, follower1, follower2, …, newest, anchor, c1, c2, …, nodes, followers, clients";
                 Err(MemberError { text: s.to_owned(), accepted })
             }
         }
@@ -244,11 +269,13 @@ mod tests {
     use super::*;
     use world::Direction;
 
-    const ROLES: Roles = Roles { voters: 5, clients: 2, leader: Some(4), anchor: Some(2) };
+    fn roles() -> Roles {
+        Roles { nodes: vec![1, 2, 3, 4, 5], newest: None, clients: 2, leader: Some(4), anchor: Some(2) }
+    }
 
     #[test]
     fn text_round_trips() {
-        for text in ["n3", "leader", "follower2", "anchor", "c1", "nodes", "followers", "clients"] {
+        for text in ["n3", "leader", "follower2", "newest", "anchor", "c1", "nodes", "followers", "clients"] {
             assert_eq!(text.parse::<Member>().expect("is accepted").to_string(), text);
         }
         for text in ["", "follower", "follower0", "follower+1", "n0", "all", "Leader"] {
@@ -259,11 +286,24 @@ mod tests {
 
     #[test]
     fn followers_go_around_the_leader() {
-        let followers: Vec<_> = (1..=4).map(|k| Target::Follower(k).resolve(&ROLES)).collect();
+        let followers: Vec<_> = (1..=4).map(|k| Target::Follower(k).resolve(&roles())).collect();
         assert_eq!(followers, [Some(5), Some(1), Some(2), Some(3)]);
-        let leaderless = Roles { leader: None, ..ROLES };
+        let leaderless = Roles { leader: None, ..roles() };
         assert_eq!(Target::Leader.resolve(&leaderless), None);
         assert_eq!(Target::Follower(2).resolve(&leaderless), Some(2));
+    }
+
+    #[test]
+    fn roles_are_those_of_the_members_of_the_moment() {
+        let grown = Roles { nodes: vec![2, 4, 5, 7], newest: Some(7), ..roles() };
+        let followers: Vec<_> = (1..=4).map(|k| Target::Follower(k).resolve(&grown)).collect();
+        assert_eq!(followers, [Some(5), Some(7), Some(2), Some(5)]);
+        assert_eq!(Target::Newest.resolve(&grown), Some(7));
+        let left = Roles { leader: Some(1), ..grown.clone() };
+        assert_eq!(Target::Follower(1).resolve(&left), Some(2), "a leader that was removed is no member");
+        let alone = Roles { nodes: vec![4], ..grown };
+        assert_eq!(Target::Follower(1).resolve(&alone), None);
+        assert_eq!(alone.resolve(&[Member::Nodes, Member::Followers]), [Endpoint::Node(4)]);
     }
 
     #[test]
@@ -274,18 +314,18 @@ mod tests {
             with: vec![Member::Client(1)],
             without: vec![Member::Clients],
         };
-        let Some(NetFault::Isolate { side, others, .. }) = shape.net_fault(&ROLES) else { panic!("there is a leader") };
+        let Some(NetFault::Isolate { side, others, .. }) = shape.net_fault(&roles()) else { panic!("there is a leader") };
         assert_eq!(side, [Endpoint::Node(4), Endpoint::Client(1)]);
         let nodes = [1, 2, 3, 5].map(Endpoint::Node);
         assert_eq!(others, [&nodes[..], &[Endpoint::Client(2)]].concat());
-        assert_eq!(shape.net_fault(&Roles { leader: None, ..ROLES }), None);
+        assert_eq!(shape.net_fault(&Roles { leader: None, ..roles() }), None);
     }
 
     #[test]
     fn a_minority_has_its_size() {
         for (with_leader, expect) in [(true, vec![4, 2]), (false, vec![2, 3])] {
             let shape = Shape::MajorityMinority { size: 2, with_leader, first: 2, with: vec![], without: vec![] };
-            let Some(NetFault::MajorityMinority { minority, majority }) = shape.net_fault(&ROLES) else { panic!("always resolves") };
+            let Some(NetFault::MajorityMinority { minority, majority }) = shape.net_fault(&roles()) else { panic!("always resolves") };
             assert_eq!(minority, expect.iter().map(|&n| Endpoint::Node(n)).collect::<Vec<_>>());
             assert_eq!(majority.len(), 3);
         }

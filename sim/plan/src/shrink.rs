@@ -36,6 +36,12 @@ pub enum Simplification {
     FewerVoters,
     /// No more clients than have operations or faults.
     FewerClients,
+    /// Nodes make snapshots only when they are asked to.
+    NoSnapshots,
+    /// A snapshot is sent in one piece.
+    WholeSnapshots,
+    /// Who joins, stays a learner; who is removed, stops at once; a lost disk's node is not replaced.
+    PlainChanges,
 }
 
 impl Simplification {
@@ -52,6 +58,9 @@ impl Simplification {
         Simplification::FastExecution,
         Simplification::ShorterFaults,
         Simplification::FewerClients,
+        Simplification::NoSnapshots,
+        Simplification::WholeSnapshots,
+        Simplification::PlainChanges,
     ];
 }
 
@@ -96,12 +105,20 @@ impl Plan {
             Simplification::EarlierEnd => plan.end.at_us_min = 0,
             Simplification::FewerVoters => {
                 plan.cluster.voters -= 1;
-                plan.clock.truncate(plan.cluster.voters as usize);
+                plan.clock.truncate(plan.nodes() as usize);
             }
             Simplification::FewerClients => {
                 let crashed = plan.fault.iter().map(|f| if let FaultKind::ClientCrash { client, .. } = f.kind { client } else { 1 });
                 plan.workload.clients = plan.op.iter().map(|o| o.client).chain(crashed).max().unwrap_or(1);
             }
+            Simplification::NoSnapshots => plan.cluster.snapshot_every = 0,
+            Simplification::WholeSnapshots => plan.cluster.snapshot_chunk_bytes = crate::Cluster::snapshot_chunk_bytes(),
+            Simplification::PlainChanges => plan.fault.iter_mut().for_each(|f| match &mut f.kind {
+                FaultKind::AddMember { promote, .. } => *promote = false,
+                FaultKind::RemoveMember { stop_after_us, .. } => *stop_after_us = Some(0),
+                FaultKind::LoseDisk { replace, .. } => *replace = None,
+                _ => {}
+            }),
         }
         (plan != *self && plan.validate().is_ok()).then_some(plan)
     }

@@ -23,6 +23,7 @@ pub(crate) enum Place {
 
 /// Most nodes and clients: tables of links are quadratic in them.
 const VOTERS_MAX: u32 = 9;
+const NODES_MAX: u32 = 16;
 const CLIENTS_MAX: u32 = 100;
 /// An hour. No time in a plan is later, no duration longer.
 const US_MAX: u64 = 3_600_000_000;
@@ -51,10 +52,7 @@ impl Plan {
         part("execution", self.execution.validate().map_err(|e| e.to_string()))?;
         part("clock", self.clock.iter().try_for_each(|c| c.validate().map_err(|e| e.to_string())))?;
         let clocks = self.clock.len();
-        part(
-            "clock",
-            ensure(clocks <= self.cluster.voters as usize, || format!("there are {clocks} clocks for {} nodes", self.cluster.voters)),
-        )?;
+        part("clock", ensure(clocks <= NODES_MAX as usize, || format!("there are {clocks} clocks; there are at most {NODES_MAX} nodes")))?;
         part("workload", self.check_workload())?;
         part("heal", ensure(self.heal.at_us <= US_MAX, || format!("heal.at_us is {}; it can be at most {US_MAX}", self.heal.at_us)))?;
         let end = self.end.at_us_min.max(self.end.liveness_bound_us);
@@ -82,7 +80,10 @@ impl Plan {
             format!("heartbeat_ms is {}; it is from 1 to below election_timeout_ms_min", c.heartbeat_ms)
         })?;
         ensure(c.hand_over_ms <= 3_600_000, || format!("hand_over_ms is {}; it can be at most 3600000", c.hand_over_ms))?;
-        ensure(c.append_entries_max > 0, || "append_entries_max is 0; it is at least 1".to_owned())
+        ensure(c.append_entries_max > 0, || "append_entries_max is 0; it is at least 1".to_owned())?;
+        ensure(c.append_bytes_max > 0, || "append_bytes_max is 0; it is at least 1".to_owned())?;
+        ensure(c.appends_in_flight_max > 0, || "appends_in_flight_max is 0; it is at least 1".to_owned())?;
+        ensure(c.snapshot_chunk_bytes > 0, || "snapshot_chunk_bytes is 0; it is at least 1".to_owned())
     }
 
     fn check_workload(&self) -> Check {
@@ -103,6 +104,12 @@ impl Plan {
         }
         if let Some(w) = ops.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(Invalid { place: Place::Op(w[1].1), message: format!("there are two operations with the id {}", w[0].0) });
+        }
+        let mut joiners: Vec<(u32, usize)> = self.fault.iter().enumerate().filter_map(|(i, f)| Some((f.kind.joiner()?, i))).collect();
+        joiners.sort_unstable();
+        if let Some(w) = joiners.windows(2).find(|w| w[0].0 == w[1].0) {
+            let message = format!("n{} joins twice; an id is used once", w[0].0);
+            return Err(Invalid { place: Place::Fault(w[1].1), message });
         }
         match ops.last() {
             Some(&(id, i)) if id > i64::MAX as u64 => {
@@ -159,7 +166,21 @@ impl Plan {
             FaultKind::ClientCrash { client, .. } => self.check_client(*client),
             FaultKind::WallClockStep { by_us, .. } => check_time("by_us", by_us.unsigned_abs()),
             FaultKind::Partition { shape, .. } => self.check_shape(shape, set),
-            FaultKind::Crash { .. } | FaultKind::CrashAll { .. } | FaultKind::Pause { .. } => Ok(()),
+            FaultKind::AddMember { node, .. } | FaultKind::LoseDisk { replace: Some(node), .. } => {
+                let voters = self.cluster.voters;
+                ensure((voters + 1..=NODES_MAX).contains(node), || {
+                    format!("n{node} cannot join {voters} voters: an id that was never used is from {} to {NODES_MAX}", voters + 1)
+                })
+            }
+            FaultKind::Crash { .. }
+            | FaultKind::CrashAll { .. }
+            | FaultKind::Pause { .. }
+            | FaultKind::RemoveMember { .. }
+            | FaultKind::LoseDisk { replace: None, .. }
+            | FaultKind::UpdateMember { .. }
+            | FaultKind::MoveLeader { .. }
+            | FaultKind::TakeSnapshot { .. }
+            | FaultKind::Shutdown { .. } => Ok(()),
         }
     }
 
@@ -198,12 +219,21 @@ impl Plan {
     fn check_target(&self, target: Target, anchored: bool) -> Check {
         let voters = self.cluster.voters;
         match target {
-            Target::Node(n) => ensure(n <= voters, || format!("n{n} is not one of the {voters} nodes, which are n1 to n{voters}")),
-            Target::Follower(k) => ensure(k < voters, || format!("follower{k} is beyond the {} followers of {voters} nodes", voters - 1)),
+            Target::Node(n) => {
+                let joins = || self.fault.iter().any(|f| f.kind.joiner() == Some(n));
+                ensure(n <= voters || joins(), || {
+                    format!("n{n} is not one of the {voters} nodes, which are n1 to n{voters}, and never joins")
+                })
+            }
+            Target::Follower(k) => {
+                // A role among those who are members then: taking out a joiner makes no plan senseless.
+                let nodes = if self.fault.iter().any(|f| f.kind.is_wish()) { NODES_MAX } else { voters };
+                ensure(k < nodes, || format!("follower{k} is beyond the {} followers of {nodes} nodes", nodes - 1))
+            }
             Target::AnchorNode => {
                 ensure(anchored, || "`anchor` is the node of the fault's anchor, and it has none: use when.after".to_owned())
             }
-            Target::Leader => Ok(()),
+            Target::Leader | Target::Newest => Ok(()),
         }
     }
 

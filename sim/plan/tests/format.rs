@@ -13,9 +13,35 @@ fn example() -> String {
 #[test]
 fn the_example_in_the_readme_is_a_plan() {
     let plan = Plan::parse(&example(), "README.md").expect("the README is right");
-    assert_eq!((plan.op.len(), plan.fault.len(), plan.seed), (3, 2, 42));
+    assert_eq!((plan.op.len(), plan.fault.len(), plan.seed), (3, 4, 42));
     assert_eq!(plan.fault[1].kind.to_string(), "leader loses power, back after 20 ms");
+    assert_eq!(plan.fault[2].kind.to_string(), "n4 joins and is promoted");
+    assert_eq!(plan.fault[3].kind.to_string(), "leader is removed, and stops 100 ms later");
     assert_eq!(Plan::parse(&plan.to_toml(), "again"), Ok(plan));
+}
+
+#[test]
+fn what_an_operator_does_round_trips() {
+    let kinds = [
+        "add_member = { node = 4, promote = false }",
+        "remove_member = { node = \"newest\" }",
+        "lose_disk = { node = \"n2\", down_us = 5, replace = 5 }",
+        "lose_disk = { node = \"follower2\", down_us = 5 }",
+        "update_member = { node = \"n4\" }",
+        "move_leader = { to = \"follower1\" }",
+        "take_snapshot = { node = \"leader\" }",
+        "shutdown = { down_us = 7 }",
+    ];
+    let mut text = example();
+    text.truncate(text.find("[[fault]]").expect("it has faults"));
+    for (id, kind) in (1..).zip(kinds) {
+        text.push_str(&format!("[[fault]]\nid = {id}\nwhen.at_us = 9\nkind.{kind}\n"));
+    }
+    let plan = Plan::parse(&text, "p").expect("is a plan");
+    assert_eq!(Plan::parse(&plan.to_toml(), "again").as_ref(), Ok(&plan));
+    assert_eq!(plan.nodes(), 5);
+    let twice = text.replace("replace = 5", "replace = 4");
+    assert_eq!(Plan::parse(&twice, "p").expect_err("an id is used once").message, "n4 joins twice; an id is used once");
 }
 
 /// The error of the README's plan with one replacement.
@@ -43,8 +69,9 @@ fn mistakes_get_a_sentence_with_the_line() {
         ("n = 2,", "n = 0,", "n = 2,", "n is 0; the first occurrence"),
         ("probe = \"fast_round_completed\"", "probe = \"fast\"", "n = 2,", "there is no probe `fast`; there are append_rejected"),
         ("node = \"leader\", power", "node = \"boss\", power", "kind.crash", "`boss` is not one of n1, n2, …, leader"),
-        ("node = \"leader\", power", "node = \"n4\", power", "kind.crash", "n4 is not one of the 3 nodes"),
+        ("node = \"leader\", power", "node = \"n7\", power", "kind.crash", "n7 is not one of the 3 nodes"),
         ("node = \"leader\", direction", "node = \"anchor\", direction", "when.at_us", "`anchor` is the node of the fault's anchor"),
+        ("node = 4, promote", "node = 3, promote", "kind.add_member", "n3 cannot join 3 voters: an id that was never used is from 4 to 16"),
         ("when.at_us = 1500000", "when.at_us = 9500000", "when.at_us", "the plan heals at 5000000; it must begin earlier"),
         ("seed = 42 ", "seed = -1 ", "seed", "a seed: a number from 0"),
         ("to = \"k9\"", "to = \"k0\"", "action.range", "the range from k0 to k0 is empty"),
@@ -103,7 +130,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn what_is_written_is_read_back(seed in any::<u64>(), which in 0usize..10, keep in any::<u64>()) {
+    fn what_is_written_is_read_back(seed in any::<u64>(), which in 0usize..13, keep in any::<u64>()) {
         let plan = plan::scenarios()[which].draw(seed);
         let units: Vec<Unit> = plan.units().into_iter().enumerate().filter(|(i, _)| keep >> (i % 64) & 1 == 0).map(|(_, u)| u).collect();
         for plan in [plan.without(&units), plan] {

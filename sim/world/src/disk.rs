@@ -194,6 +194,12 @@ impl Disk {
         Completion::Done(changes)
     }
 
+    /// Everything is lost, what was durable too; what was in flight never ends. It goes on as an empty disk.
+    pub fn wipe(&mut self) {
+        (self.inodes, self.names) = (Vec::new(), Names::default());
+        self.in_flight.clear();
+    }
+
     /// What a process started now reads: names and contents, durable or only in the cache.
     pub fn read_all(&self) -> BTreeMap<String, Vec<u8>> {
         self.names.cached().map(|(name, inode)| (name.to_owned(), self.inodes[inode].cached())).collect()

@@ -5,7 +5,7 @@ use crate::board::Early;
 use crate::draw::splitmix64;
 use crate::queue::{Stage, TaskId};
 use crate::sessions::Known;
-use crate::{Applied, Command, CommandExecutor, Entry, Event, Payload, ProposeId, Reply, RoleChange};
+use crate::{AdminDone, Applied, Command, CommandExecutor, Entry, Event, Payload, ProposeId, Reply, RoleChange};
 use mutants::Mutant;
 
 impl<C: Command> RawCurp<C> {
@@ -27,17 +27,23 @@ impl<C: Command> RawCurp<C> {
 
     /// Prepares, in log order, every entry that need not wait for an earlier one. Call after every input.
     pub fn pump<E: CommandExecutor<C> + RoleChange>(&mut self, executor: &mut E) {
-        if let Some(term) = self.deposed.take() {
-            executor.on_follower(term);
-        }
+        self.tell_deposed(executor);
         loop {
             self.apply_finished(executor);
             self.maybe_open(executor);
+            if self.snapshot_barrier(executor) {
+                break;
+            }
             let task = self.next_task + 1;
-            let Some(item) = self.queue.startable() else { return };
+            let Some(item) = self.queue.startable() else { break };
             let entry = item.entry.clone();
             item.stage = match &entry.payload {
-                Payload::Noop => Stage::Finished { outcome: Applied::Nothing, delta: 0 },
+                Payload::Noop => {
+                    if mutants::on(Mutant::SessionsLeaderLocal) {
+                        self.sessions.forget_results();
+                    }
+                    Stage::Finished { outcome: Applied::Nothing, delta: 0 }
+                }
                 Payload::SessionBegin { .. } => {
                     self.sessions.begin(entry.index);
                     Stage::Finished { outcome: Applied::SessionBegun, delta: 0 }
@@ -60,6 +66,15 @@ impl<C: Command> RawCurp<C> {
                     Known::NoSession | Known::Acknowledged => Stage::Finished { outcome: Applied::Refused, delta: 0 },
                 },
             };
+        }
+        self.maybe_stop();
+        self.tell_deposed(executor);
+    }
+
+    /// Tells the state machine that this node's leadership is over.
+    fn tell_deposed<E: RoleChange>(&mut self, executor: &mut E) {
+        if let Some(term) = self.deposed.take() {
+            executor.on_follower(term);
         }
     }
 
@@ -94,7 +109,7 @@ impl<C: Command> RawCurp<C> {
         if mutants::on(Mutant::PoolDropAtExecute) {
             self.drop_from_pool(id);
         }
-        let (term, config) = (self.hard_state.term, self.membership.version);
+        let (term, config) = (self.hard_state.term, self.membership().version);
         self.out.events.push(Event::Execute { term, id, index, response: response.clone() });
         for client in waiters {
             self.reply(client, Reply::Executed { id, term, config, response: response.clone() }, after);
@@ -119,6 +134,11 @@ impl<C: Command> RawCurp<C> {
             self.out.events.push(Event::Apply { index: entry.index, id, outcome: outcome.clone(), state_hash });
             self.answer(&entry, &outcome);
             self.leave_pool(&entry);
+            match &entry.payload {
+                Payload::Config { membership, .. } => self.applied_config(membership, entry.index),
+                Payload::Shutdown => self.applied_shutdown(entry.index),
+                Payload::Noop | Payload::Command(_) | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => {}
+            }
             self.maybe_open(executor);
         }
     }
@@ -140,16 +160,20 @@ impl<C: Command> RawCurp<C> {
                 }
             }
             (Payload::SessionBegin { .. }, _) => {
-                for (client, nonce) in self.board.take_session(entry.index) {
+                for (client, nonce) in self.board.take_entry(entry.index) {
                     self.reply(client, Reply::SessionBegun { nonce, client: entry.index }, 0);
                 }
             }
             (Payload::SessionEnd { .. }, _) => {
-                for (client, session) in self.board.take_session(entry.index) {
+                for (client, session) in self.board.take_entry(entry.index) {
                     self.reply(client, Reply::SessionEnded { client: session }, 0);
                 }
             }
-            (Payload::Noop | Payload::Config { .. } | Payload::Shutdown, _) => {}
+            (Payload::Config { membership, .. }, _) => {
+                self.answer_admin(entry.index, AdminDone::Changed((**membership).clone()));
+            }
+            (Payload::Shutdown, _) => self.answer_admin(entry.index, AdminDone::ShutDown),
+            (Payload::Noop, _) => {}
         }
     }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Leader, RawCurp, Role};
-use crate::raw::replication::Progress;
 use crate::{Command, Entry, Event, Index, Nanos, NodeId, Payload, PeerMessage, Proposal, ProposeId, Term};
 use mutants::Mutant;
 
 impl<C: Command> RawCurp<C> {
     /// Asks around whether an election could be won, without disturbing a cluster that has a leader.
     pub(super) fn pre_campaign(&mut self, now: Nanos) {
-        if !self.membership.voters.contains(&self.id) {
+        if !self.may_campaign() {
+            // A learner, a newcomer, or a node that was removed: it asks nobody, and knows no leader if it hears of none.
+            self.leader = None;
             return self.reset_election_timer(now);
         }
         tracing::debug!(term = self.hard_state.term, "election timeout: asking for pre-votes");
@@ -19,9 +20,11 @@ impl<C: Command> RawCurp<C> {
         if mutants::on(Mutant::VoteResetSameTerm) {
             self.hard_state.vote = None;
         }
-        self.role = Role::PreCandidate(vec![self.id]);
+        let granted_by: Vec<NodeId> = self.is_voter().then_some(self.id).into_iter().collect();
+        let won = granted_by.len() >= self.quorum();
+        self.role = Role::PreCandidate(granted_by);
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if won {
             return self.campaign(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::PreVote { last_term, last_index });
@@ -29,7 +32,7 @@ impl<C: Command> RawCurp<C> {
 
     fn ask_voters(&mut self, question: impl Fn(Term, Index) -> PeerMessage<C>) {
         let (last_term, last_index) = (self.log.last_term(), self.log.last_index());
-        for peer in self.peers().collect::<Vec<_>>() {
+        for peer in self.other_voters() {
             self.send(peer, question(last_term, last_index), 0);
         }
     }
@@ -38,6 +41,9 @@ impl<C: Command> RawCurp<C> {
     fn up_to_date(&self, last_term: Term, last_index: Index) -> bool {
         if mutants::on(Mutant::VoteUptodateAnd) {
             return last_term >= self.log.last_term() || last_index >= self.log.last_index();
+        }
+        if mutants::on(Mutant::VoteUptodateStrict) {
+            return last_term >= self.log.last_term() && last_index >= self.log.last_index();
         }
         (last_term, last_index) >= (self.log.last_term(), self.log.last_index())
     }
@@ -49,9 +55,10 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, asked: Term, granted: bool, now: Nanos) {
-        let quorum = self.quorum();
+        let (quorum, voter) = (self.quorum(), self.membership().is_voter(from));
         if let Role::PreCandidate(granted_by) = &mut self.role
             && granted
+            && voter
             && asked == self.hard_state.term
             && !granted_by.contains(&from)
         {
@@ -63,18 +70,21 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// Stands for election in the next term.
-    fn campaign(&mut self, now: Nanos) {
+    pub(super) fn campaign(&mut self, now: Nanos) {
         self.hard_state.term += 1;
         self.hard_state.vote = Some(self.id);
         self.leader = None;
-        self.role = Role::Candidate(vec![(self.id, Vec::new())]);
+        // A node that is no voter any more stands on the votes and pools of the others.
+        let ballots: Vec<super::Ballot<C>> = self.is_voter().then(|| (self.id, Vec::new())).into_iter().collect();
+        let won = ballots.len() >= self.quorum();
+        self.role = Role::Candidate(ballots);
         tracing::info!(term = self.hard_state.term, "stands for election");
         self.out.events.push(Event::Campaign { term: self.hard_state.term });
         if !mutants::on(Mutant::OwnVoteNotPersisted) {
             self.persist_hard_state();
         }
         self.reset_election_timer(now);
-        if self.quorum() == 1 {
+        if won {
             return self.become_leader(now);
         }
         self.ask_voters(|last_term, last_index| PeerMessage::Vote { last_term, last_index });
@@ -101,8 +111,9 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_vote_reply(&mut self, from: NodeId, pool: Option<Vec<Arc<Proposal<C>>>>, now: Nanos) {
-        let quorum = self.quorum();
+        let (quorum, voter) = (self.quorum(), self.membership().is_voter(from));
         if let (Role::Candidate(ballots), Some(pool)) = (&mut self.role, pool)
+            && voter
             && !ballots.iter().any(|(voter, _)| *voter == from)
         {
             ballots.push((from, pool));
@@ -127,17 +138,19 @@ impl<C: Command> RawCurp<C> {
         entries.iter().for_each(|entry| self.append(entry.clone()));
         tracing::info!(term, ?quorum, recovered = entries.len() - 1, "leads");
 
-        let progress = self.peers().map(|peer| (peer, Progress::new(first))).collect();
         self.leader = Some(self.id);
         self.role = Role::Leader(Leader {
-            progress,
+            progress: Vec::new(),
             opens_at: self.log.last_index(),
             open: false,
             heartbeat_due: now,
             round: 0,
             reads: Vec::new(),
             quorum_check_due: now + self.config.election_timeout.1,
+            shutting_down: false,
         });
+        self.follow_members(first);
+        self.end_transfer();
         self.out.events.push(Event::BecomeLeader { term, quorum, entries });
         self.replicate_to_all();
         self.tick_leader(now);
@@ -151,7 +164,7 @@ impl<C: Command> RawCurp<C> {
         for proposal in ballots.iter().flat_map(|(_, pool)| pool) {
             counts.entry(proposal.id).or_insert((0, proposal)).0 += 1;
         }
-        let enough = crate::quorum::recover(self.membership.voters.len());
+        let enough = crate::quorum::recover(self.membership().voters.len());
         let has = |id: ProposeId| self.unapplied.contains_key(&id) || (self.sessions.settled(id) && !mutants::on(Mutant::RecoverNoDedup));
         let recovered: Vec<_> = counts
             .into_iter()

@@ -6,13 +6,20 @@
 //! message names the sequence number it must wait for. Nothing here waits.
 //!
 //! The files: `election` (pre-vote, votes, recovery), `replication` (append, commit), `propose` (fast and slow rounds, records,
-//! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index).
+//! sessions), `apply` (queue, execution, the opening of the fast path), `read` (read index), `progress` (flow control per follower),
+//! `snapshot` (taking, compaction, sending, installing), `membership` (configurations and their changes), `transfer` (going away in good
+//! order: leadership handed over, the cluster shut down), `status` (what an application may know).
 
 mod apply;
 mod election;
+mod membership;
+mod progress;
 mod propose;
 mod read;
 mod replication;
+mod snapshot;
+mod status;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +31,19 @@ use crate::pool::SpecPool;
 use crate::queue::{Queue, TaskId};
 use crate::sessions::Sessions;
 use crate::{
-    Address, ClientAddress, Command, Durable, Entry, Event, HardState, Index, Leadership, Membership, Message, Nanos, NodeId, PeerMessage,
-    ProposeId, ReadId, Record, Reply, SnapshotFile, Term,
+    Address, ClientAddress, Command, CommandExecutor, Entry, Event, Found, HardState, Index, Leadership, LogBase, Membership, Message,
+    Nanos, NodeId, PeerMessage, ProposeId, ReadId, Record, Reply, SnapshotFile, Storage, Term,
 };
+use membership::Configuration;
+pub use membership::has_change;
 use mutants::Mutant;
+use progress::Progress;
 use read::PendingRead;
-use replication::Progress;
+pub use snapshot::SnapshotError;
+use snapshot::{Piece, Snapshots};
+use status::Seen;
+pub use status::{ProgressStatus, SoftState, Status};
+use transfer::{Stop, Transfer};
 
 /// Times and limits, the same on every node.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,6 +135,9 @@ pub enum StateChange {
 pub struct Output<C: Command> {
     /// To be written, numbered on from the last.
     pub records: Vec<Record<C>>,
+    /// What is still true, to be written after `records` as one frame, synced, in a new segment: it is all there or not at all, and
+    /// once it is durable everything before it may go. Its records are numbered on after `records`. Empty: nothing to forget.
+    pub checkpoint: Vec<Record<C>>,
     /// Whether one of the records must be synced before anything that depends on it.
     pub sync: bool,
     /// To be sent.
@@ -143,6 +160,7 @@ impl<C: Command> Default for Output<C> {
     fn default() -> Self {
         Output {
             records: Vec::new(),
+            checkpoint: Vec::new(),
             sync: false,
             messages: Vec::new(),
             tasks: Vec::new(),
@@ -171,7 +189,7 @@ enum Role<C: Command> {
 /// A leader's own state.
 #[derive(Debug)]
 struct Leader {
-    /// By voter, itself apart.
+    /// By member, itself apart. One whose removal is not applied yet is still among them.
     progress: Vec<(NodeId, Progress)>,
     /// Last of the no-op and the recovered commands: the fast path opens when it is applied.
     opens_at: Index,
@@ -183,6 +201,8 @@ struct Leader {
     reads: Vec<PendingRead>,
     /// When to look whether a quorum was heard of.
     quorum_check_due: Nanos,
+    /// It has appended a shutdown, and takes no more proposals in this term.
+    shutting_down: bool,
 }
 
 /// An early execution under way, in this term.
@@ -194,14 +214,14 @@ struct EarlyTask {
 
 /// Sequence number that stands for all that was found on the disk at start. It counts as durable once the node's driver has made
 /// sure of it: after a process was killed, files are read from the page cache, and a power loss could still take them back.
-const FOUND: u64 = 1;
+pub const FOUND: u64 = 1;
 
 /// One node's consensus state.
 #[derive(Debug)]
 pub struct RawCurp<C: Command> {
     id: NodeId,
     config: Config,
-    membership: Membership,
+    configuration: Configuration,
     /// Seeds this life's election timeouts.
     entropy: u64,
     draws: u64,
@@ -222,6 +242,16 @@ pub struct RawCurp<C: Command> {
     /// The term in which this node stopped leading, until the state machine has been told.
     deposed: Option<Term>,
     hand_over_due: Nanos,
+    /// Leadership on its way to another voter, or one's own wait for it to arrive.
+    transfer: Option<Transfer>,
+    /// Commit index found at start: a shutdown up to there was another life's.
+    found_commit: Index,
+    /// The shutdown of the cluster, once it is applied.
+    stop: Option<Stop>,
+    /// The clock's latest reading, for what comes without one.
+    clock: Nanos,
+    /// Role, leader and configuration as last reported.
+    seen: Seen,
 
     sessions: Sessions<C::Response>,
     queue: Queue<C>,
@@ -234,6 +264,7 @@ pub struct RawCurp<C: Command> {
     board: Board<C>,
     early: Vec<EarlyTask>,
     next_task: TaskId,
+    snapshots: Snapshots,
 
     /// Records handed out, and how many of them are durable.
     written: u64,
@@ -242,43 +273,78 @@ pub struct RawCurp<C: Command> {
 }
 
 impl<C: Command> RawCurp<C> {
-    /// A node that starts, at its clock's `now`, from what its disk holds. `entropy` must differ from life to life.
+    /// A node that starts, at its clock's `now`, from what its disk holds. `membership` is the one the cluster was made with. `entropy`
+    /// must differ from life to life.
     ///
-    /// The state machine starts empty: entries are applied from the first one on as the commit index allows.
-    pub fn new(id: NodeId, config: Config, membership: Membership, durable: Durable<C>, entropy: u64, now: Nanos) -> Self {
-        let log = Log::recovered(durable.log, FOUND);
-        let hard_state = HardState { commit: durable.hard_state.commit.min(log.last_index()), ..durable.hard_state };
+    /// The state machine, which is empty, is restored from the snapshot found; entries are applied from there on as the commit index
+    /// allows. Without a snapshot it stays empty, and all entries are.
+    ///
+    /// # Errors
+    /// The records name a snapshot that is not there or does not decode. The node must not start.
+    pub fn new<E: CommandExecutor<C>>(
+        id: NodeId,
+        config: Config,
+        membership: Membership,
+        found: Found<C>,
+        entropy: u64,
+        now: Nanos,
+        executor: &mut E,
+    ) -> Result<Self, SnapshotError> {
+        let (hard_state, _) = found.initial_state();
+        let configuration = Configuration::recovered(membership, &found.durable);
+        let (first, last) = (found.first_index(), found.last_index());
+        let entries = found.entries(first, last + 1, usize::MAX).expect("all there is");
+        let base = LogBase { index: first - 1, term: found.term(first - 1).expect("the base has a term") };
+        let snapshot = match &found.durable.snapshot {
+            None => None,
+            Some(meta) => {
+                let file = found.snapshot().map_err(|_| SnapshotError::Missing(meta.index))?;
+                if file.meta != *meta {
+                    return Err(SnapshotError::Other { record: meta.index, file: file.meta.index });
+                }
+                Some(file)
+            }
+        };
+        let applied = snapshot.as_ref().map_or(base.index, |s| s.meta.index);
         let mut raw = RawCurp {
             id,
-            membership,
+            seen: Seen::at_start(hard_state.term, configuration.in_force().clone()),
+            configuration,
             entropy,
             draws: 0,
-            hard_state,
+            // A snapshot is of what was committed; hard states lag.
+            hard_state: HardState { commit: hard_state.commit.min(last).max(applied), ..hard_state },
             hard_state_written: FOUND,
             unapplied: BTreeMap::new(),
-            pool: SpecPool::recovered(durable.pool, FOUND, now),
-            log,
+            pool: SpecPool::recovered(found.durable.pool, FOUND, now),
+            log: Log::recovered(base, entries, FOUND),
             role: Role::Follower,
             leader: None,
             election_due: 0,
             leader_heard: None,
             deposed: None,
             hand_over_due: now + config.hand_over_after,
+            transfer: None,
+            found_commit: hard_state.commit.min(last).max(applied),
+            stop: None,
+            clock: now,
             sessions: Sessions::default(),
             queue: Queue::default(),
-            applied: 0,
+            applied,
             applied_revision: 1,
             hash_sum: 0,
             hash_chain: 0,
             board: Board::default(),
             early: Vec::new(),
             next_task: 0,
+            snapshots: Snapshots::found(snapshot),
             written: FOUND,
             durable: 0,
             out: Output::default(),
             config,
         };
-        raw.index_unapplied_from(1);
+        raw.restore_found(executor)?;
+        raw.index_unapplied_from(raw.applied + 1);
         raw.reset_election_timer(now);
         let HardState { term, vote, commit } = raw.hard_state;
         let event = Event::Restart {
@@ -288,17 +354,21 @@ impl<C: Command> RawCurp<C> {
             last_index: raw.log.last_index(),
             last_term: raw.log.last_term(),
             pool: raw.pool.ids(),
-            base: durable.base,
-            snapshot: 0,
+            base,
+            snapshot: raw.snapshots.index(),
             state_hash: raw.state_hash(),
-            membership: raw.membership.clone(),
+            membership: raw.membership().clone(),
         };
         raw.out.events.push(event);
-        raw
+        if raw.snapshots.index() > 0 {
+            raw.drop_settled(false);
+        }
+        Ok(raw)
     }
 
     /// Time passed. Due at [`next_due`](Self::next_due); more often does no harm.
     pub fn tick(&mut self, now: Nanos) {
+        self.clock = now;
         match &self.role {
             Role::Leader(_) => self.tick_leader(now),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) if now >= self.election_due => self.pre_campaign(now),
@@ -307,11 +377,13 @@ impl<C: Command> RawCurp<C> {
         if now >= self.hand_over_due {
             self.hand_over(now);
         }
+        self.tick_transfer(now);
     }
 
     /// A message from another node, sent in its term `term`.
     pub fn step(&mut self, from: NodeId, term: Term, message: PeerMessage<C>, now: Nanos) {
         use PeerMessage as M;
+        self.clock = now;
         // Pre-votes speak of a term that nobody is in yet.
         let binding = !matches!(message, M::PreVote { .. } | M::PreVoteReply { granted: true, .. });
         if binding && term > self.hard_state.term {
@@ -324,7 +396,7 @@ impl<C: Command> RawCurp<C> {
             M::Vote { last_term, last_index } => self.on_vote(from, term, last_term, last_index, now),
             M::VoteReply { pool } if current => self.on_vote_reply(from, pool, now),
             M::Append { prev_index, prev_term, entries, commit } => self.on_append(from, term, prev_index, prev_term, entries, commit, now),
-            M::Appended { index } if current => self.on_appended(from, index),
+            M::Appended { index } if current || mutants::on(Mutant::StaleAppendReply) => self.on_appended(from, index),
             M::AppendRejected { prev_index, hint_index, hint_term } if current => {
                 self.on_append_rejected(from, prev_index, hint_index, hint_term);
             }
@@ -333,10 +405,15 @@ impl<C: Command> RawCurp<C> {
             M::HeartbeatReply { round } if current => self.on_heartbeat_reply(from, round),
             M::ReadIndex { read, command } => self.on_read_index(from, read, &command, now),
             M::ReadIndexReply { read, index } => self.out.reads.push(ReadState { read, index }),
-            M::InstallSnapshot { .. } | M::SnapshotReceived { .. } | M::TimeoutNow => {}
+            M::InstallSnapshot { meta, total, checksum, offset, data, chunk_checksum } => {
+                self.on_install_snapshot(from, term, Piece { meta, total, checksum, offset, data, chunk_checksum }, now);
+            }
+            M::SnapshotReceived { index, next } if current => self.on_snapshot_received(from, index, next),
+            M::TimeoutNow => self.on_timeout_now(from, term, now),
             M::HandOver { proposals } => self.on_hand_over(&proposals, now),
             // Answers to what was asked in an earlier term.
-            M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } => {}
+            M::VoteReply { .. } | M::Appended { .. } | M::AppendRejected { .. } | M::HeartbeatReply { .. } | M::SnapshotReceived { .. } => {
+            }
         }
     }
 
@@ -345,10 +422,13 @@ impl<C: Command> RawCurp<C> {
         self.durable = self.durable.max(durable);
         self.maybe_commit();
         self.start_entries();
+        self.compact_log();
     }
 
     /// Takes what has accumulated since the last call, leaving `spare` (emptied) to be filled next.
     pub fn take_output(&mut self, spare: Output<C>) -> Output<C> {
+        self.write_checkpoint();
+        self.note_changes();
         std::mem::replace(&mut self.out, spare)
     }
 
@@ -358,16 +438,23 @@ impl<C: Command> RawCurp<C> {
             Role::Leader(leader) => leader.heartbeat_due.min(leader.quorum_check_due),
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => self.election_due,
         };
-        role.min(self.hand_over_due)
+        let departure = self.transfer.as_ref().map(|t| t.due).into_iter().chain(self.stop.as_ref().and_then(Stop::due)).min();
+        role.min(self.hand_over_due).min(departure.unwrap_or(Nanos::MAX))
     }
 
-    /// Term of the entry at an index: 0 before the first, `None` beyond the last.
+    /// Term at an index: `None` before the log's base and beyond its last entry.
     pub fn log_term(&self, index: Index) -> Option<Term> {
         self.log.term(index)
     }
 
     /// Last sequence number given to a record.
     pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Gives a sequence number to something else that is written, so that it has a place of its own among the records.
+    pub fn take_number(&mut self) -> u64 {
+        self.written += 1;
         self.written
     }
 
@@ -413,7 +500,7 @@ impl<C: Command> RawCurp<C> {
 
     /// Configuration in force.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.configuration.in_force()
     }
 
     /// Whether the queue between commit and apply is empty.
@@ -432,11 +519,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     fn quorum(&self) -> usize {
-        crate::quorum::quorum(self.membership.voters.len())
-    }
-
-    fn peers(&self) -> impl Iterator<Item = NodeId> + use<'_, C> {
-        self.membership.voters.iter().copied().filter(|&voter| voter != self.id)
+        crate::quorum::quorum(self.membership().voters.len())
     }
 
     /// Adds a record that must be synced; its sequence number.

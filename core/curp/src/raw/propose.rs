@@ -15,6 +15,7 @@ use mutants::Mutant;
 impl<C: Command> RawCurp<C> {
     /// A request of a client, at the node's clock reading `now`. Reads of other nodes' clients come through `step`.
     pub fn request(&mut self, from: ClientAddress, request: Request<C>, now: Nanos) {
+        self.clock = now;
         match request {
             Request::Propose { proposal } => self.on_propose(from, &proposal, now),
             Request::Record { term, config, proposal } => self.on_record(from, term, config, proposal, now),
@@ -22,10 +23,10 @@ impl<C: Command> RawCurp<C> {
             Request::BeginSession { nonce } => self.on_begin_session(from, nonce, now),
             Request::EndSession { client } => self.on_end_session(from, client, now),
             Request::FetchCluster => {
-                let reply = Reply::Cluster { leadership: self.leadership(), membership: self.membership.clone() };
+                let reply = Reply::Cluster { leadership: self.leadership(), membership: self.membership().clone() };
                 self.reply(from, reply, 0);
             }
-            Request::Admin { nonce, .. } => self.reply(from, Reply::Admin { nonce, result: Err(crate::AdminRefusal::NotReady) }, 0),
+            Request::Admin { nonce, wish } => self.on_admin(from, nonce, wish, now),
         }
     }
 
@@ -50,6 +51,9 @@ impl<C: Command> RawCurp<C> {
         if let Some(&index) = self.unapplied.get(&id) {
             return self.repeat(from, id, index);
         }
+        if self.is_leaving() {
+            return self.refuse(from, id, Refusal::NotReady);
+        }
         let fast = open && self.commutes(proposal);
         let index = self.propose(Payload::Command(proposal.clone()), fast, now);
         let task = fast.then(|| self.new_task());
@@ -68,9 +72,9 @@ impl<C: Command> RawCurp<C> {
     /// The id is in the log: it is never executed again. An ER is repeated only by the leader, and in the term, that gave it; the
     /// board, which is cleared with leadership, sees to that.
     fn repeat(&mut self, from: ClientAddress, id: ProposeId, index: Index) {
+        let (term, config) = (self.hard_state.term, self.membership().version);
         let card = self.board.card(id, index);
         card.await_by(from);
-        let (term, config) = (self.hard_state.term, self.membership.version);
         match &card.early {
             Early::None => self.reply(from, Reply::Conflict { id, term }, 0),
             Early::Running => {}
@@ -91,7 +95,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// A leader appends. A fast command goes into its own pool as well, since its ER counts as a witness's accept.
-    fn propose(&mut self, payload: Payload<C>, fast: bool, now: Nanos) -> Index {
+    pub(super) fn propose(&mut self, payload: Payload<C>, fast: bool, now: Nanos) -> Index {
         let index = self.log.last_index() + 1;
         let entry = Arc::new(Entry { term: self.hard_state.term, index, payload });
         self.append(entry.clone());
@@ -100,7 +104,8 @@ impl<C: Command> RawCurp<C> {
         {
             self.insert_in_pool(proposal.clone(), now);
         }
-        self.out.events.push(Event::LeaderPropose { entry, fast });
+        self.out.events.push(Event::LeaderPropose { entry: entry.clone(), fast });
+        self.use_appended([&entry]);
         self.replicate_to_all();
         self.maybe_commit();
         index
@@ -113,9 +118,10 @@ impl<C: Command> RawCurp<C> {
     fn on_record(&mut self, from: ClientAddress, term: Term, config: ConfigVersion, proposal: Arc<Proposal<C>>, now: Nanos) {
         let (id, current) = (proposal.id, self.hard_state.term);
         let in_term = term == current || mutants::on(Mutant::RecordNoTerm);
-        let voter = self.membership.voters.contains(&self.id) && !self.is_leader();
+        let of_config = config == self.membership().version || mutants::on(Mutant::RecordNoConfig);
+        let voter = self.membership().witnesses().any(|witness| witness == self.id) && !self.is_leader();
         let new = matches!(self.sessions.known(id), Known::New | Known::Applying);
-        let accepted = in_term && config == self.membership.version && voter && new && !self.pool.conflicts(&proposal);
+        let accepted = in_term && of_config && voter && new && !self.pool.conflicts(&proposal);
         let mut after = 0;
         let mut inserted = false;
         if accepted {
@@ -135,11 +141,11 @@ impl<C: Command> RawCurp<C> {
     }
 
     fn on_begin_session(&mut self, from: ClientAddress, nonce: u64, now: Nanos) {
-        if !self.is_leader() {
+        if !self.is_leader() || self.is_leaving() {
             return self.reply(from, Reply::SessionRefused { cluster: self.leadership() }, 0);
         }
         let index = self.propose(Payload::SessionBegin { nonce }, false, now);
-        self.board.await_session(index, from, nonce);
+        self.board.await_entry(index, from, nonce);
         self.start_entries();
     }
 
@@ -149,14 +155,14 @@ impl<C: Command> RawCurp<C> {
         };
         let open = leader.open;
         let gone = matches!(self.sessions.known(ProposeId { client, seq: u64::MAX }), Known::NoSession);
-        if gone && !open {
+        if self.is_leaving() || (gone && !open) {
             return self.reply(from, Reply::SessionRefused { cluster: self.leadership() }, 0);
         }
         if gone {
             return self.reply(from, Reply::SessionEnded { client }, 0);
         }
         let index = self.propose(Payload::SessionEnd { client }, false, now);
-        self.board.await_session(index, from, client);
+        self.board.await_entry(index, from, client);
         self.start_entries();
     }
 
@@ -169,6 +175,9 @@ impl<C: Command> RawCurp<C> {
         if stuck.is_empty() {
             return;
         }
+        if mutants::on(Mutant::GcByClientExpiry) {
+            return stuck.iter().for_each(|p| self.drop_from_pool(p.id));
+        }
         match self.leader {
             Some(leader) if leader == self.id => self.on_hand_over(&stuck, now),
             Some(leader) => self.send(leader, PeerMessage::HandOver { proposals: stuck }, 0),
@@ -177,7 +186,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn on_hand_over(&mut self, proposals: &[Arc<Proposal<C>>], now: Nanos) {
-        if !self.is_open() {
+        if !self.is_open() || self.is_leaving() {
             return;
         }
         for proposal in proposals {

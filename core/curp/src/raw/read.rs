@@ -52,16 +52,19 @@ impl<C: Command> RawCurp<C> {
     /// Grants the reads whose round has reached a quorum and whose index is committed.
     pub(super) fn confirm_reads(&mut self) {
         let (quorum, commit) = (self.quorum(), self.hard_state.commit);
-        let (id, term) = (self.id, self.hard_state.term);
+        let (id, term, voters) = (self.id, self.hard_state.term, self.membership().voters.clone());
         let Role::Leader(leader) = &mut self.role else { return };
         let progress = &leader.progress;
-        let answered = |round: u64| progress.iter().filter(move |(_, p)| p.round >= round).map(|(peer, _)| *peer);
-        let led = |read: &PendingRead| 1 + answered(read.round).count() >= quorum || mutants::on(Mutant::ReadLocalLeader);
+        let answered = |round: u64| {
+            let peers = progress.iter().filter(move |(_, p)| p.round >= round).map(|(peer, _)| *peer);
+            peers.chain([id]).filter(|node| voters.contains(node))
+        };
+        let led = |read: &PendingRead| answered(read.round).count() >= quorum || mutants::on(Mutant::ReadLocalLeader);
         let confirmed = |read: &PendingRead| led(read) && (read.index <= commit || mutants::on(Mutant::ReadIndexUncommitted));
         let (granted, waiting) = std::mem::take(&mut leader.reads).into_iter().partition::<Vec<_>, _>(confirmed);
         leader.reads = waiting;
         for read in &granted {
-            let mut quorum: Vec<NodeId> = answered(read.round).chain([id]).collect();
+            let mut quorum: Vec<NodeId> = answered(read.round).collect();
             quorum.sort_unstable();
             self.out.events.push(Event::ReadIndex { term, round: read.round, quorum });
         }

@@ -2,42 +2,20 @@
 
 use std::sync::Arc;
 
+use super::progress::Allowance;
+pub(super) use super::progress::Progress;
 use super::{RawCurp, Role};
-use crate::{Command, Entry, Event, Index, Nanos, NodeId, PeerMessage, Record, Term};
+use crate::{Command, Entry, Event, Index, Nanos, NodeId, PeerMessage, Record, Storage, StorageError, Term};
 use mutants::Mutant;
-
-/// What a leader knows of a follower.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
-    /// The follower's log equals the leader's up to here, durably.
-    matched: Index,
-    /// Next entry to send.
-    next: Index,
-    /// While probing, one Append is under way and the next waits for an answer; afterwards they are pipelined.
-    probing: bool,
-    /// Probing, and waiting for that answer.
-    paused: bool,
-    /// Commit index that the follower was told since it had the entries.
-    told: Index,
-    /// The last heartbeat round answered.
-    pub(super) round: u64,
-    /// Heard of since the last look.
-    heard: bool,
-}
-
-impl Progress {
-    pub(super) fn new(next: Index) -> Self {
-        Progress { matched: 0, next, probing: true, paused: false, told: 0, round: 0, heard: false }
-    }
-}
 
 impl<C: Command> RawCurp<C> {
     pub(super) fn tick_leader(&mut self, now: Nanos) {
-        let quorum = self.quorum();
+        let (id, quorum, voters) = (self.id, self.quorum(), &self.configuration.in_force().voters);
         let Role::Leader(leader) = &mut self.role else { return };
         if now >= leader.quorum_check_due {
             leader.quorum_check_due = now + self.config.election_timeout.1;
-            let heard = 1 + leader.progress.iter().filter(|(_, p)| p.heard).count();
+            let peers = leader.progress.iter().filter(|(_, p)| p.heard).map(|(peer, _)| *peer);
+            let heard = peers.chain([id]).filter(|node| voters.contains(node)).count();
             leader.progress.iter_mut().for_each(|(_, p)| p.heard = false);
             if heard < quorum {
                 tracing::info!(term = self.hard_state.term, heard, "steps down: heard of no quorum");
@@ -65,30 +43,39 @@ impl<C: Command> RawCurp<C> {
     }
 
     pub(super) fn replicate_to_all(&mut self) {
-        for peer in self.peers().collect::<Vec<_>>() {
+        for peer in self.replicated_to() {
             self.replicate(peer, false);
         }
     }
 
-    /// Sends a follower what it lacks, as far as it may be sent now. `even_nothing` asks where it stands.
-    fn replicate(&mut self, to: NodeId, even_nothing: bool) {
-        let (commit, limit) = (self.hard_state.commit, self.config.append_entries_max);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some((_, progress)) = leader.progress.iter_mut().find(|(peer, _)| *peer == to) else { return };
-        if progress.paused {
+    /// Sends a follower what it lacks, as far as it may be sent now. `answered`: it has answered a heartbeat and lacks something, so it is
+    /// asked where it stands even if there is nothing to send.
+    pub(super) fn replicate(&mut self, to: NodeId, answered: bool) {
+        let window = self.config.appends_in_flight_max;
+        let Some(progress) = self.progress(to) else { return };
+        let (allowance, next) = (progress.allowance(window, answered), progress.next);
+        let limit = match allowance {
+            Allowance::Nothing => return,
+            Allowance::Piece => return self.send_piece(to),
+            Allowance::Question => 0,
+            Allowance::Entries => self.config.append_entries_max,
+        };
+        let log = self.storage();
+        let end = next.saturating_add(limit as Index).min(log.last_index() + 1);
+        let found = log.term(next - 1).and_then(|term| Ok((term, log.entries(next, end, self.config.append_bytes_max)?)));
+        let (prev_term, entries) = match found {
+            Ok(found) => found,
+            Err(StorageError::Compacted) => return self.begin_snapshot(to),
+            Err(error) => unreachable!("a leader never sends from beyond its log: {error}"),
+        };
+        if entries.is_empty() && !answered {
             return;
         }
-        let prev_index = progress.next - 1;
-        let entries = self.log.after(prev_index, limit).to_vec();
-        if entries.is_empty() && !even_nothing {
-            return;
+        if let Some(progress) = self.progress(to) {
+            progress.sent(entries.len());
         }
-        progress.paused = progress.probing;
-        if !progress.probing {
-            progress.next += entries.len() as Index;
-        }
-        let prev_term = self.log.term(prev_index).expect("a leader never sends from beyond its log");
-        self.send(to, PeerMessage::Append { prev_index, prev_term, entries, commit }, 0);
+        let append = PeerMessage::Append { prev_index: next - 1, prev_term, entries, commit: self.hard_state.commit };
+        self.send(to, append, 0);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
@@ -104,6 +91,10 @@ impl<C: Command> RawCurp<C> {
     ) {
         if !self.hear_leader(from, term, now) {
             return self.answer_deposed(from);
+        }
+        if prev_index < self.log.base().index {
+            // A late Append, or a leader that begins to find out: what a snapshot covers is committed, hence the same in both logs.
+            return self.send_appended(from, self.hard_state.commit);
         }
         if self.log.term(prev_index) != Some(prev_term) {
             // The last place where this log can agree with one whose entry at `prev_index` is of `prev_term`.
@@ -133,12 +124,13 @@ impl<C: Command> RawCurp<C> {
             self.truncate_from(first);
         }
         self.out.events.push(Event::AcceptEntries { term, from, truncated, entries: entries.clone() });
-        for entry in entries {
+        for entry in &entries {
             if let Some(id) = entry.id().filter(|_| mutants::on(Mutant::PoolDropAtAppend)) {
                 self.drop_from_pool(id);
             }
-            self.append(entry);
+            self.append(entry.clone());
         }
+        self.use_cut_or_appended(truncated, &entries);
     }
 
     fn truncate_from(&mut self, index: Index) {
@@ -154,12 +146,12 @@ impl<C: Command> RawCurp<C> {
 
     /// Tells the leader of an earlier term that there is a later one. It must not echo anything of the question: the message may be very
     /// late, its sender may lead again, in the present term, and would take the answer for one to a question of this term.
-    fn answer_deposed(&mut self, to: NodeId) {
+    pub(super) fn answer_deposed(&mut self, to: NodeId) {
         self.send(to, PeerMessage::HeartbeatReply { round: 0 }, 0);
     }
 
     /// A message that only the leader of `term` sends has come; false if that is over.
-    fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
+    pub(super) fn hear_leader(&mut self, from: NodeId, term: Term, now: Nanos) -> bool {
         if term < self.hard_state.term {
             return false;
         }
@@ -167,33 +159,27 @@ impl<C: Command> RawCurp<C> {
         self.leader = Some(from);
         self.leader_heard = Some(now);
         self.role = Role::Follower;
+        self.end_transfer();
         self.reset_election_timer(now);
         true
     }
 
     pub(super) fn on_appended(&mut self, from: NodeId, index: Index) {
-        let (index, term) = (index.min(self.log.last_index()), self.hard_state.term);
+        let (index, term, base) = (index.min(self.log.last_index()), self.hard_state.term, self.log.base().index);
         let Some(progress) = self.heard_from(from) else { return };
-        let news = index > progress.matched;
-        progress.matched = progress.matched.max(index);
-        progress.next = progress.next.max(index + 1);
-        progress.probing = false;
-        if news {
+        if progress.appended(index, base) {
             self.out.events.push(Event::Matched { term, peer: from, index });
         }
         self.maybe_commit();
         self.tell_commit();
         self.replicate(from, false);
+        self.push_transfer();
     }
 
     pub(super) fn on_append_rejected(&mut self, from: NodeId, prev_index: Index, hint_index: Index, hint_term: Term) {
         let agree = self.log.last_at_or_below_term(hint_index, hint_term);
         let Some(progress) = self.heard_from(from) else { return };
-        // A late refusal says nothing about a follower that has since agreed up to there.
-        let stale = prev_index <= progress.matched || (progress.probing && progress.next != prev_index + 1);
-        if !stale {
-            progress.next = (agree + 1).min(prev_index).max(progress.matched + 1);
-            progress.probing = true;
+        if progress.rejected(prev_index, agree) {
             self.replicate(from, true);
         }
     }
@@ -217,11 +203,10 @@ impl<C: Command> RawCurp<C> {
         self.confirm_reads();
     }
 
-    fn heard_from(&mut self, from: NodeId) -> Option<&mut Progress> {
+    pub(super) fn heard_from(&mut self, from: NodeId) -> Option<&mut Progress> {
         let Role::Leader(leader) = &mut self.role else { return None };
         let progress = leader.progress.iter_mut().find(|(peer, _)| *peer == from).map(|(_, p)| p)?;
-        progress.heard = true;
-        progress.paused = false;
+        progress.answered();
         Some(progress)
     }
 
@@ -231,7 +216,9 @@ impl<C: Command> RawCurp<C> {
         let quorum = self.quorum();
         let Role::Leader(leader) = &self.role else { return };
         let own = if mutants::on(Mutant::AckBeforeFsync) { self.log.last_index() } else { self.log.durable_index(self.durable) };
-        let mut matched: Vec<Index> = leader.progress.iter().map(|(_, p)| p.matched).chain([own]).collect();
+        let peers = leader.progress.iter().map(|(peer, p)| (*peer, p.matched));
+        let voters = peers.chain([(self.id, own)]).filter(|(node, _)| self.membership().is_voter(*node));
+        let mut matched: Vec<Index> = voters.map(|(_, matched)| matched).collect();
         matched.sort_unstable_by(|a, b| b.cmp(a));
         let held = matched[quorum - 1];
         let of_this_term = self.log.term(held) == Some(self.hard_state.term) || mutants::on(Mutant::CommitOldTerm);
@@ -267,7 +254,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// Raises the commit index; it never falls.
-    fn commit_to(&mut self, commit: Index, counted: bool) {
+    pub(super) fn commit_to(&mut self, commit: Index, counted: bool) {
         if commit <= self.hard_state.commit && !(mutants::on(Mutant::CommitMovesBack) && commit < self.hard_state.commit) {
             return;
         }

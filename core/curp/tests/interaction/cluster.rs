@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use curp::{
-    Address, ClientAddress, Config, ConfigVersion, Durable, Event, Index, Membership, Message, Nanos, NodeId, Outgoing, Output,
-    PeerMessage, ProposeId, RawCurp, ReadId, Record, Reply, TaskId, Term,
+    Address, ClientAddress, Config, ConfigVersion, Durable, Event, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, Output,
+    PeerMessage, ProposeId, RawCurp, ReadId, Record, Reply, SnapshotFile, TaskId, Term,
 };
 
 use crate::common::{Cmd, Kv};
@@ -22,6 +22,7 @@ macro_rules! say {
 }
 
 mod inspect;
+mod member;
 
 /// Every clock's reading at the start: not 0, so that "never" and "at the start" differ.
 const START: Nanos = 1_000_000_000;
@@ -33,6 +34,10 @@ struct Disk {
     synced: usize,
     /// Records found when the present life began: together they are number 1 of that life.
     found: usize,
+    /// Where checkpoints stand among the records: each is durable as a whole, or not at all.
+    checkpoints: Vec<std::ops::Range<usize>>,
+    /// Snapshots, by index.
+    files: BTreeMap<Index, SnapshotFile>,
 }
 
 /// A node that runs.
@@ -44,8 +49,12 @@ struct Life {
     /// Messages that wait for records.
     waiting: Vec<Outgoing<Cmd>>,
     tasks: Vec<TaskId>,
+    /// A snapshot whose file is being written.
+    saving: Option<SnapshotFile>,
     /// Reads that came here, and their index once it is known.
     reads: BTreeMap<ReadId, (Cmd, Option<Index>)>,
+    /// It stops when its records up to this number are durable.
+    stops_at: Option<u64>,
 }
 
 struct Node {
@@ -106,25 +115,23 @@ pub struct Cluster {
     /// Answers to reads.
     pub read: Vec<(ReadId, Option<u64>)>,
     hashes: BTreeMap<Index, u64>,
+    /// Every configuration that a node has used, by version.
+    configs: BTreeMap<ConfigVersion, Membership>,
+    /// Whether state changes are shown.
+    pub changes: bool,
     /// The transcript.
     pub out: String,
 }
 
 impl Cluster {
-    /// `voters` fresh nodes, 1, 2, 3, …, whose clocks show the same.
-    pub fn new(voters: u32, hand_over_after: Nanos, append_entries_max: usize) -> Self {
+    /// `voters` fresh nodes, 1, 2, 3, …, whose clocks show the same. Of the limits given, times are overwritten.
+    pub fn new(voters: u32, limits: Config) -> Self {
         // No range to draw from: whose timer fires first is the script's to say.
-        let config = Config {
-            election_timeout: (150_000_000, 150_000_000),
-            heartbeat_interval: 50_000_000,
-            hand_over_after,
-            append_entries_max,
-            ..Config::default()
-        };
+        let config = Config { election_timeout: (150_000_000, 150_000_000), heartbeat_interval: 50_000_000, ..limits };
         let membership = Membership::initial(1..=voters);
         let mut cluster = Cluster {
             config,
-            membership,
+            membership: membership.clone(),
             nodes: BTreeMap::new(),
             flights: Vec::new(),
             isolated: BTreeSet::new(),
@@ -132,8 +139,11 @@ impl Cluster {
             reads: BTreeMap::new(),
             read: Vec::new(),
             hashes: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            changes: false,
             out: String::new(),
         };
+        cluster.configs.insert(membership.version, membership);
         for id in 1..=voters {
             cluster.nodes.insert(id, Node { now: START, lives: 0, disk: Disk::default(), life: None });
             cluster.start(id).and_then(|()| cluster.persist(id, None)).expect("a fresh node starts");
@@ -158,8 +168,9 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| node.life.is_none()).map(|(id, _)| *id).collect()
     }
 
-    pub fn voters(&self) -> u32 {
-        self.membership.voters.len() as u32
+    /// The greatest id that a node has.
+    pub fn newest(&self) -> NodeId {
+        self.nodes.keys().copied().max().unwrap_or(0)
     }
 
     /// Executions under way.
@@ -196,13 +207,33 @@ impl Cluster {
                 let first = *self.hashes.entry(*index).or_insert(*state_hash);
                 assert_eq!(first, *state_hash, "node {id} has another state after entry {index} than the first to apply it");
             }
+            if let Event::TakeSnapshot { index, state_hash, .. }
+            | Event::InstallSnapshot { index, state_hash, .. }
+            | Event::Restart { snapshot: index, state_hash, .. } = event
+                && *index > 0
+            {
+                assert_eq!(self.hashes.get(index), Some(state_hash), "node {id} has another state in its snapshot of {index}");
+            }
+            if let Event::UseConfig { membership, .. } = event {
+                self.configs.insert(membership.version, membership.clone());
+            }
             say!(self, "{id} {}", show::event(event));
         }
-        let first = written + 1 - output.records.len() as u64;
-        for (record, number) in output.records.iter().zip(first..) {
+        let first = written + 1 - (output.records.len() + output.checkpoint.len()) as u64;
+        for (record, number) in output.records.iter().chain(&output.checkpoint).zip(first..) {
             say!(self, "{id} writes #{number} {}", show::record(record));
         }
-        self.node(id)?.disk.records.append(&mut output.records);
+        let disk = &mut self.node(id)?.disk;
+        disk.records.append(&mut output.records);
+        if !output.checkpoint.is_empty() {
+            disk.checkpoints.push(disk.records.len()..disk.records.len() + output.checkpoint.len());
+            disk.records.append(&mut output.checkpoint);
+        }
+        if let Some(file) = output.save {
+            say!(self, "{id} writes the file of snapshot {}@{}, {} bytes", file.meta.index, file.meta.term, file.data.len());
+            let before = self.life(id)?.saving.replace(file);
+            assert_eq!(before, None, "node {id} writes two files at a time");
+        }
         for outgoing in output.messages {
             if outgoing.after <= durable {
                 self.send(id, outgoing, "");
@@ -210,6 +241,12 @@ impl Cluster {
                 say!(self, "{id} -> {} {}; waits for #{}", to(outgoing.to), show::message(&outgoing.message), outgoing.after);
                 self.life(id)?.waiting.push(outgoing);
             }
+        }
+        for change in output.changes.iter().filter(|_| self.changes) {
+            say!(self, "{id} reports: {}", show::change(change));
+        }
+        if output.shut_down {
+            self.life(id)?.stops_at = Some(written);
         }
         for task in output.tasks {
             say!(self, "{id} may run task {task}");
@@ -297,11 +334,20 @@ impl Cluster {
             say!(self, "{id} has nothing to write");
             return Ok(());
         }
+        let disk = &self.node(id)?.disk;
+        let end = disk.found + durable as usize - 1;
+        let checkpoint = disk.checkpoints.iter().find(|c| c.contains(&end) && c.start < end);
+        let durable = durable + checkpoint.map_or(0, |c| c.end - end) as u64;
+        let life = self.life(id)?;
         life.durable = durable;
         let (ready, waiting) = std::mem::take(&mut life.waiting).into_iter().partition(|m| m.after <= durable);
         life.waiting = waiting;
         let disk = &mut self.node(id)?.disk;
         disk.synced = disk.found + durable as usize - 1;
+        if disk.checkpoints.last().is_some_and(|c| c.end <= disk.synced) {
+            let latest = disk.folded(disk.synced).snapshot.map_or(0, |meta| meta.index);
+            disk.files.retain(|index, _| *index >= latest);
+        }
         let range = if durable == before + 1 { format!("#{durable} is") } else { format!("#{} to #{durable} are", before + 1) };
         say!(self, "{id} {range} durable");
         self.life(id)?.raw.durable(durable);
@@ -309,7 +355,22 @@ impl Cluster {
         for outgoing in ready {
             self.send(id, outgoing, "now ");
         }
-        self.take_output(id)
+        self.take_output(id)?;
+        self.stop_if_told(id)
+    }
+
+    /// The file of a node's snapshot is durable.
+    pub fn save(&mut self, id: NodeId) -> Result<(), String> {
+        let file = self.life(id)?.saving.take().ok_or_else(|| format!("node {id} writes no snapshot"))?;
+        let index = file.meta.index;
+        say!(self, "{id} the file of snapshot {index} is durable");
+        self.node(id)?.disk.files.insert(index, file);
+        self.input(id, |raw, kv, _| raw.snapshot_saved(index, kv))
+    }
+
+    /// Nodes that write the file of a snapshot.
+    pub fn saving(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.life.as_ref().is_some_and(|l| l.saving.is_some())).map(|(id, _)| *id).collect()
     }
 
     /// Executions of a node end: one, or all there are.
@@ -346,6 +407,22 @@ impl Cluster {
 
     pub fn lose(&mut self, flight: &Flight) {
         say!(self, "lost: {}", flight.show());
+    }
+
+    /// A bit of a piece of a snapshot is flipped on its way; `mended`: and the piece's checksum is made right again.
+    pub fn damage(&mut self, mut flight: Flight, mended: bool) -> Result<(), String> {
+        let PeerMessage::InstallSnapshot { data, chunk_checksum, .. } = &mut flight.body else {
+            return Err("only pieces of snapshots can be damaged".to_owned());
+        };
+        let mut bytes = data.to_vec();
+        *bytes.first_mut().ok_or("there is nothing in it")? ^= 1;
+        if mended {
+            *chunk_checksum = crc32fast::hash(&bytes);
+        }
+        *data = std::sync::Arc::new(bytes);
+        say!(self, "damaged: {}", flight.show());
+        self.flights.push(flight);
+        Ok(())
     }
 
     /// The network keeps a message until the script lets go of it.
@@ -400,9 +477,17 @@ impl Cluster {
                     busy = true;
                     self.persist(id, None)?;
                 }
-                if !self.life(id)?.tasks.is_empty() {
+                if self.node(id)?.life.is_none() {
+                    // It has stopped: the cluster shuts down.
+                    continue;
+                }
+                if self.node(id)?.life.as_ref().is_some_and(|life| !life.tasks.is_empty()) {
                     busy = true;
                     self.exec(id, None)?;
+                }
+                if self.life(id)?.saving.is_some() {
+                    busy = true;
+                    self.save(id)?;
                 }
             }
             let mut flights = self.take_flights(false, |f| among.contains(&f.from) && among.contains(&f.to)).into_iter();
@@ -430,6 +515,7 @@ impl Cluster {
         node.life = None;
         let disk = &mut node.disk;
         let lost = if power { disk.records.split_off(disk.synced) } else { Vec::new() };
+        disk.checkpoints.retain(|c| c.end <= disk.records.len());
         for record in lost {
             say!(self, "{id} lost {}", show::record(&record));
         }
@@ -445,21 +531,29 @@ impl Cluster {
         }
         node.lives += 1;
         node.disk.found = node.disk.records.len();
-        let raw = RawCurp::new(id, config, membership, node.disk.folded(), node.lives, node.now);
-        let life = Life { raw, kv: Kv::default(), durable: 0, waiting: Vec::new(), tasks: Vec::new(), reads: BTreeMap::new() };
-        node.life = Some(life);
+        let mut kv = Kv::default();
+        let raw = RawCurp::new(id, config, membership, node.disk.found(), node.lives, node.now, &mut kv).map_err(|e| e.to_string())?;
+        let (waiting, tasks, reads) = (Vec::new(), Vec::new(), BTreeMap::new());
+        node.life = Some(Life { raw, kv, durable: 0, waiting, tasks, saving: None, reads, stops_at: None });
         self.take_output(id)
     }
 }
 
 impl Disk {
-    /// What a node would find, if all of it were there.
-    fn folded(&self) -> Durable<Cmd> {
+    /// What a node would find, if this much of it were there.
+    fn folded(&self, records: usize) -> Durable<Cmd> {
         let mut durable = Durable::default();
-        for record in &self.records {
+        for record in &self.records[..records] {
             durable.apply(record.clone()).expect("a node writes no gaps");
         }
         durable
+    }
+
+    /// What a node finds.
+    fn found(&self) -> Found<Cmd> {
+        let durable = self.folded(self.records.len());
+        let snapshot = durable.snapshot.as_ref().and_then(|meta| self.files.get(&meta.index)).cloned();
+        Found { durable, snapshot }
     }
 }
 

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admin;
 mod cluster;
 mod run;
 mod script;
@@ -65,6 +66,29 @@ scripts! {
     late_heartbeats = "20-late-heartbeats";
     late_appends = "21-late-appends";
     execution = "22-execution";
+    snapshots = "23-snapshots";
+    slow_follower = "24-slow-follower";
+    lost_pieces = "25-lost-pieces";
+    late_snapshots = "26-late-snapshots";
+    install = "27-install";
+    restart_from_snapshot = "28-restart-from-snapshot";
+    flow_control = "29-flow-control";
+    single_voter = "30-single-voter";
+    add_learner = "32-add-learner";
+    promotion = "33-promotion";
+    removal = "34-removal";
+    remove_leader = "35-remove-leader";
+    even_sizes = "36-even-sizes";
+    undone_change = "37-undone-change";
+    records_and_configurations = "38-records-and-configurations";
+    one_at_a_time = "39-one-at-a-time";
+    transfer = "40-transfer";
+    transfer_fails = "41-transfer-fails";
+    shutdown = "42-shutdown";
+    learner_reads = "43-learner-reads";
+    addresses = "44-addresses";
+    state_changes = "45-state-changes";
+    removed_leader_stands = "46-removed-leader-stands";
 }
 
 #[test]
@@ -95,6 +119,11 @@ fn a_bad_command_is_an_error_with_file_and_line() {
         (
             "cluster voters=3\npropose 1 2.1 sing",
             "s.txt:2: `propose 1 2.1 sing`: `sing` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY",
+        ),
+        ("cluster voters=3\nnew 3", "s.txt:2: `new 3`: there is a node 3 already"),
+        (
+            "cluster voters=3\nchange 1 paint 2",
+            "s.txt:2: `change 1 paint 2`: `paint` is not a change; accepted: add, promote, remove, update",
         ),
         ("cluster voters=3\nisolate 1\nelect 1", "s.txt:3: `elect 1`: node 1 did not win"),
     ] {

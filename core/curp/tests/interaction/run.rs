@@ -3,7 +3,8 @@
 //!
 //! | command | what happens |
 //! | --- | --- |
-//! | `cluster voters=3 [hand-over=1000ms] [append-max=64]` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms |
+//! | `cluster voters=3 [hand-over=1000ms] [append-max=64] [changes=true] …` | fresh nodes 1, 2, 3, whose clocks agree; election timeout 150 ms, heartbeats every 50 ms; `changes` shows state changes |
+//! | `… [append-bytes=N] [window=64] [snapshot-every=0] [trailing=0] [chunk=65536]` | limits of the same command; a `put` counts 16 bytes; by default snapshots are made when asked for, and nothing trails |
 //! | `wait 150ms [nodes=1,2]` | clocks go on, nobody looks at them |
 //! | `tick 1 [150ms]` | node 1's clock goes on, and it looks at its timers |
 //! | `elect 1 [with=1,2]` | 150 ms of silence, node 1's timer, and everything that follows among these nodes; it must win |
@@ -20,15 +21,21 @@
 //! | `propose 1 2.1 put x 1 [first=1] [from=9]` | Propose to node 1; `first` is the first incomplete number, `from` the client's address |
 //! | `record 2 2.1 put x 1 [term=1] [config=2@1] [first=1]` | Record to node 2, in its own term unless another is given |
 //! | `round 1 2.1 put x 1` | a client's whole round: Propose to node 1, Record to every other node that is up, in node 1's term |
+//! | `snapshot 1`, `save 1` | an operator wants a snapshot of node 1's state; the file that node 1 writes is durable |
+//! | `damage [from=1] [to=2] [mended=yes]` | a bit of a piece of a snapshot is flipped; or so that only the whole one's checksum shows it |
+//! | `unreachable 1 3` | node 1's transport cannot reach node 3: what is on its way is lost |
 //! | `read 2 get x [from=9]` | a linearizable read at node 2 |
 //! | `client 2.1` | what the command's client has been told so far, and whether its fast round is complete |
-//! | `status`, `log 1`, `pool 1` | what the nodes know |
+//! | `new 4` | node 4, which never ran before, starts |
+//! | `change 1 add 4 [at=ADDRESS] [base=7@2]` | node 1 is asked to add learner 4 to its own configuration, or to another one; also `promote 4`, `remove 2`, `update 2 at=ADDRESS` |
+//! | `move-leader 1 2`, `shutdown 1` | node 1 is asked to hand its leadership to node 2, to stop the cluster |
+//! | `status [1]`, `log 1`, `pool 1` | what the nodes know |
 //!
 //! `quiet COMMAND` does the same and says nothing.
 
 use std::sync::Arc;
 
-use curp::{ClientAddress, ConfigVersion, NodeId, Proposal, ProposeId, Request, Term};
+use curp::{Admin, ClientAddress, Config, ConfigVersion, NodeId, Proposal, ProposeId, Request, Term};
 
 use crate::cluster::{Cluster, Flight};
 use crate::common::Cmd;
@@ -59,15 +66,27 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
     if name == "cluster" {
         let voters = line.option("voters")?.ok_or("voters=N is missing")?;
         let hand_over = line.option("hand-over")?.unwrap_or(Duration(1_000_000_000));
-        let append_max = line.option("append-max")?.unwrap_or(64);
+        let limits = Config {
+            hand_over_after: hand_over.0,
+            append_entries_max: line.option("append-max")?.unwrap_or(64),
+            append_bytes_max: line.option("append-bytes")?.unwrap_or(1 << 20),
+            appends_in_flight_max: line.option("window")?.unwrap_or(64),
+            snapshot_every: line.option("snapshot-every")?.unwrap_or(0),
+            trailing_entries: line.option("trailing")?.unwrap_or(0),
+            snapshot_chunk_bytes: line.option("chunk")?.unwrap_or(64 << 10),
+            ..Config::default()
+        };
+        let changes = line.option("changes")?.unwrap_or(false);
         line.done()?;
-        *cluster = Some(Cluster::new(voters, hand_over.0, append_max));
+        let new = cluster.insert(Cluster::new(voters, limits));
+        new.changes = changes;
         return Ok(());
     }
     let cluster = cluster.as_mut().ok_or("a script begins with `cluster voters=N`")?;
     match name {
-        "deliver" | "drop" | "hold" | "copy" | "release" => network(cluster, name, line),
-        "session" | "end-session" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "deliver" | "drop" | "hold" | "copy" | "release" | "damage" => network(cluster, name, line),
+        "session" | "end-session" | "snapshot" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "new" | "change" | "move-leader" | "shutdown" => crate::admin::run(cluster, name, line),
         _ => node(cluster, name, line),
     }
 }
@@ -75,6 +94,8 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
 /// Commands about messages on their way.
 fn network(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), String> {
     let (from, to, kind) = (line.nodes("from")?, line.nodes("to")?, line.text("type"));
+    let kind = if name == "damage" { Some("InstallSnapshot") } else { kind };
+    let mended = name == "damage" && line.text("mended").is_some();
     line.done()?;
     let among = |nodes: &Option<Vec<NodeId>>, node| nodes.as_ref().is_none_or(|nodes| nodes.contains(&node));
     let which = |f: &Flight| among(&from, f.from) && among(&to, f.to) && kind.is_none_or(|kind| kind == f.type_name());
@@ -87,6 +108,7 @@ fn network(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(),
             "deliver" | "release" => cluster.deliver(flight)?,
             "drop" => cluster.lose(&flight),
             "hold" => cluster.hold(flight),
+            "damage" => cluster.damage(flight, mended)?,
             _ => cluster.copy(flight),
         }
     }
@@ -105,6 +127,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
     let from: Option<ClientAddress> = line.option("from")?;
     let request = match name {
         "session" => Request::BeginSession { nonce: 0 },
+        "snapshot" => Request::Admin { nonce: 0, wish: Admin::TakeSnapshot },
         "end-session" => Request::EndSession { client: line.value("session")? },
         "read" => {
             let command = line.rest()?;
@@ -121,7 +144,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
 fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<ClientAddress>, line: &mut Line<'_>) -> Result<(), String> {
     let id = propose_id(line)?;
     let (first, term) = (line.option("first")?.unwrap_or(1), line.option::<Term>("term")?);
-    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?.unwrap_or_default();
+    let config = line.text("config").filter(|_| name == "record").map(config_version).transpose()?;
     let command: Cmd = line.rest()?;
     line.done()?;
     let from = from.unwrap_or(id.client as ClientAddress);
@@ -135,6 +158,7 @@ fn proposal(cluster: &mut Cluster, name: &str, node: NodeId, from: Option<Client
         let proposal = proposal.clone();
         cluster.input(node, |raw, _, now| raw.request(from, Request::Propose { proposal }, now))?;
     }
+    let config = config.unwrap_or(cluster.raw(node)?.membership().version);
     let others = cluster.up().into_iter().filter(|&other| other != node);
     let witnesses: Vec<NodeId> = match name {
         "propose" => vec![],
@@ -154,17 +178,22 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
         let time = if name == "wait" { line.value::<Duration>("duration")?.0 } else { 0 };
         let option = if name == "wait" { "nodes" } else { "with" };
         let nodes = line.nodes(option)?.unwrap_or_else(|| cluster.up());
+        let one = line.maybe_word().filter(|_| name == "status").map(|node| node.parse().map_err(|_| "a node is a number"));
         line.done()?;
         return match name {
             "wait" => nodes.into_iter().try_for_each(|node| cluster.pass(node, time)),
             "settle" => cluster.settle(&nodes, None),
-            _ => {
-                cluster.status();
-                Ok(())
-            }
+            _ => match one {
+                Some(node) => cluster.status_of(node?),
+                None => {
+                    cluster.status();
+                    Ok(())
+                }
+            },
         };
     }
-    let names = ["tick", "elect", "campaign", "persist", "exec", "crash", "restart", "isolate", "rejoin", "log", "pool"];
+    let names =
+        ["tick", "elect", "campaign", "persist", "exec", "save", "crash", "restart", "isolate", "rejoin", "unreachable", "log", "pool"];
     if !names.contains(&name) {
         return Err("there is no such command; tests/interaction/run.rs lists them".to_owned());
     }
@@ -191,6 +220,13 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
             line.done()?;
             cluster.exec(node, task)
         }
+        "unreachable" => {
+            let to = line.value("node")?;
+            line.done()?;
+            let lost = cluster.take_flights(false, |f| f.from == node && f.to == to);
+            lost.iter().for_each(|flight| cluster.lose(flight));
+            cluster.input(node, |raw, _, _| raw.report_unreachable(to))
+        }
         "crash" => {
             let power = match line.word("`power` or `kill`")? {
                 "power" => true,
@@ -204,6 +240,7 @@ fn node(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), St
             line.done()?;
             match name {
                 "restart" => cluster.start(node),
+                "save" => cluster.save(node),
                 "isolate" => cluster.isolate(node),
                 "rejoin" => cluster.rejoin(node),
                 _ => cluster.show_records(node, name == "pool"),
@@ -228,7 +265,7 @@ fn propose_id(line: &mut Line<'_>) -> Result<ProposeId, String> {
     line.word("propose id")?.parse()
 }
 
-fn config_version(s: &str) -> Result<ConfigVersion, String> {
+pub fn config_version(s: &str) -> Result<ConfigVersion, String> {
     let parsed = s.split_once('@').and_then(|(index, term)| Some(ConfigVersion { term: term.parse().ok()?, index: index.parse().ok()? }));
     parsed.ok_or_else(|| format!("`{s}` is not a configuration; one looks like 2@1"))
 }

@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use curp::{
-    AdminDone, AdminRefusal, Applied, ConfigChange, Entry, Event, LogBase, Membership, Message, Payload, PeerMessage, Proposal, ProposeId,
-    Record, Reply, Synced,
+    AdminDone, AdminRefusal, Applied, ConfigChange, Entry, Event, Leadership, LogBase, Membership, Message, Payload, PeerMessage, Proposal,
+    ProposeId, Record, Reply, StateChange, Synced,
 };
 
 use crate::common::Cmd;
@@ -27,7 +27,7 @@ pub fn entry(entry: &Entry<Cmd>) -> String {
         Payload::Command(p) => proposal(p),
         Payload::SessionBegin { .. } => format!("begin session {}", entry.index),
         Payload::SessionEnd { client } => format!("end session {client}"),
-        Payload::Config { change, membership } => format!("{}, then {}", self::change(change), config(membership)),
+        Payload::Config { change, membership } => format!("{}, then {}", config_change(change), config(membership)),
         Payload::Shutdown => "shutdown".to_owned(),
     };
     format!("{}@{} {what}", entry.index, entry.term)
@@ -39,12 +39,22 @@ pub fn config(membership: &Membership) -> String {
     format!("voters {}{learners}, version {}@{}", list(&membership.voters), membership.version.index, membership.version.term)
 }
 
-fn change(change: &ConfigChange) -> String {
+fn config_change(change: &ConfigChange) -> String {
     match change {
         ConfigChange::AddLearner { node, .. } => format!("add learner {node}"),
         ConfigChange::Promote { node } => format!("promote {node}"),
         ConfigChange::Remove { node } => format!("remove {node}"),
         ConfigChange::Update { node, address } => format!("{node} is at {address}"),
+    }
+}
+
+/// What an application is told of.
+pub fn change(change: &StateChange) -> String {
+    match change {
+        StateChange::Role(role) => format!("role {role:?}"),
+        StateChange::Leader(Leadership { term, leader: Some(leader) }) => format!("{leader} leads term {term}"),
+        StateChange::Leader(Leadership { term, leader: None }) => format!("no leader of term {term} is known"),
+        StateChange::Configuration(membership) => format!("configuration {}", config(membership)),
     }
 }
 

@@ -38,9 +38,10 @@ fn voter(n: usize, id: NodeId, pool: Vec<Arc<Proposal<Cmd>>>) -> RawCurp<Cmd> {
     let payloads = [Payload::Noop, Payload::SessionBegin { nonce: 0 }];
     let log = payloads.into_iter().zip(1..).map(|(payload, index)| Arc::new(Entry { term: 1, index, payload })).collect();
     let durable = Durable { hard_state: HardState { term: 1, vote: Some(1), commit: 2 }, log, pool, ..Durable::default() };
-    let mut raw = RawCurp::new(id, config, membership, durable, 0, NOW);
+    let mut kv = crate::common::Kv::default();
+    let mut raw = RawCurp::new(id, config, membership, durable.into(), 0, NOW, &mut kv).expect("there is no snapshot");
     raw.durable(raw.written());
-    raw.pump(&mut crate::common::Kv::default());
+    raw.pump(&mut kv);
     raw.take_output(Output::default());
     raw
 }

@@ -1,5 +1,6 @@
 //! Random walks: the same cluster as the scripts', driven by chance instead. Messages of nodes and clients arrive in any order, twice, or
-//! never; writes end record by record; executions end late; nodes lose power or are killed at any point.
+//! never; writes end record by record; executions end late; nodes lose power or are killed at any point. Snapshots are made often, nothing
+//! much trails behind them, and they travel in small pieces, so that who was away for a while is sent one.
 //!
 //! Every command adds one to a number, so that an answer tells its place among all others, and what must hold is easily said:
 //! whoever asks after an answer gets a greater one; a fast answer is the final one; in the end every command has taken effect once,
@@ -9,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{ConfigVersion, NodeId, Proposal, ProposeId, ReadId, Request, Term};
+use curp::{Admin, Config, ConfigChange, NodeId, Proposal, ProposeId, ReadId, Request, Term};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -18,6 +19,8 @@ use crate::common::Cmd;
 
 const SESSION: u64 = 2;
 const KEYS: [&str; 2] = ["x", "y"];
+/// The most ids that are given: a mask has a bit for each.
+const NODES_MAX: NodeId = 7;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -25,6 +28,12 @@ enum Step {
     DeliverCopy(Index),
     Drop(Index),
     Persist(Index, bool),
+    /// A file of a snapshot is durable.
+    Save(Index),
+    /// An operator wants a snapshot.
+    TakeSnapshot(Index),
+    /// A node is told that another cannot be reached.
+    Unreachable(Index, Index),
     Exec(Index),
     Heartbeat(Index),
     /// Silence for an election timeout, and a node that notices.
@@ -45,6 +54,10 @@ enum Step {
     Round(usize, u8, u8),
     DropAll,
     Settle,
+    /// An operator asks a leader for a change of its configuration: of this kind, about this member.
+    Change(u8, Index),
+    /// An operator asks a leader to hand over to this voter.
+    MoveLeader(Index),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -55,6 +68,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => i().prop_map(Step::DeliverCopy),
         2 => i().prop_map(Step::Drop),
         8 => (i(), any::<bool>()).prop_map(|(node, all)| Step::Persist(node, all)),
+        3 => i().prop_map(Step::Save),
+        1 => i().prop_map(Step::TakeSnapshot),
+        1 => (i(), i()).prop_map(|(node, of)| Step::Unreachable(node, of)),
         6 => i().prop_map(Step::Exec),
         2 => i().prop_map(Step::Heartbeat),
         1 => i().prop_map(Step::Timeout),
@@ -71,7 +87,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (i(), 0..KEYS.len()).prop_map(|(node, key)| Step::Read(node, key)),
         4 => (0..KEYS.len(), mask(), mask()).prop_map(|(key, records, quick)| Step::Round(key, records, quick)),
     ];
-    prop_oneof![3 => nodes, 1 => clients]
+    let operators = prop_oneof![
+        3 => (0..4u8, i()).prop_map(|(kind, member)| Step::Change(kind, member)),
+        1 => i().prop_map(Step::MoveLeader),
+    ];
+    prop_oneof![15 => nodes, 5 => clients, 1 => operators]
 }
 
 /// A command, by its sequence number less one.
@@ -97,7 +117,16 @@ struct Walk {
 
 impl Walk {
     fn new(voters: u32) -> Result<Walk, String> {
-        let mut cluster = Cluster::new(voters, 100_000_000, 2);
+        let limits = Config {
+            hand_over_after: 100_000_000,
+            append_entries_max: 2,
+            appends_in_flight_max: 2,
+            snapshot_every: 6,
+            trailing_entries: 1,
+            snapshot_chunk_bytes: 32,
+            ..Config::default()
+        };
+        let mut cluster = Cluster::new(voters, limits);
         let all = cluster.up();
         cluster.pass(1, 150_000_000)?;
         cluster.input(1, |raw, _, now| raw.tick(now))?;
@@ -135,6 +164,23 @@ impl Walk {
             Step::Exec(i) => {
                 if let Some((node, task)) = self.cluster.tasks().get(i.index(self.cluster.tasks().len().max(1))) {
                     self.cluster.exec(*node, Some(*task))?;
+                }
+            }
+            Step::Save(i) => {
+                let saving = self.cluster.saving();
+                if let Some(node) = saving.get(i.index(saving.len().max(1))) {
+                    self.cluster.save(*node)?;
+                }
+            }
+            Step::TakeSnapshot(i) => {
+                if let Some(node) = pick(i) {
+                    let request = Request::Admin { nonce: 0, wish: Admin::TakeSnapshot };
+                    self.cluster.input(node, |raw, _, now| raw.request(9, request, now))?;
+                }
+            }
+            Step::Unreachable(i, of) => {
+                if let (Some(node), Some(of)) = (pick(i), pick(of)) {
+                    self.cluster.input(node, |raw, _, _| raw.report_unreachable(of))?;
                 }
             }
             Step::Heartbeat(i) | Step::Timeout(i) => {
@@ -197,15 +243,51 @@ impl Walk {
             Step::Round(key, records, quick) => self.round(key, records, quick)?,
             Step::DropAll => drop(self.cluster.take_flights(false, |_| true)),
             Step::Settle => self.cluster.settle(&up, None)?,
+            Step::Change(kind, member) => self.change(kind, member)?,
+            Step::MoveLeader(voter) => {
+                if let Some(leader) = self.leader() {
+                    let voters = &self.cluster.raw(leader)?.membership().voters;
+                    let to = voters[voter.index(voters.len())];
+                    self.wish(leader, Admin::MoveLeader { to })?;
+                }
+            }
         }
         self.look()
     }
 
+    /// A node that leads, or thinks so.
+    fn leader(&mut self) -> Option<NodeId> {
+        let up = self.cluster.up();
+        up.into_iter().find(|&node| self.cluster.raw(node).is_ok_and(curp::RawCurp::is_leader))
+    }
+
+    fn wish(&mut self, leader: NodeId, wish: Admin) -> Result<(), String> {
+        self.cluster.input(leader, |raw, _, now| raw.request(9, Request::Admin { nonce: 0, wish }, now))
+    }
+
+    /// A change of the leader's configuration, if one of that kind can be made. Ids are never given twice.
+    fn change(&mut self, kind: u8, member: Index) -> Result<(), String> {
+        let Some(leader) = self.leader() else { return Ok(()) };
+        let membership = self.cluster.raw(leader)?.membership().clone();
+        let members: Vec<NodeId> = membership.members().collect();
+        let (base, node, newest) = (membership.version, members[member.index(members.len())], self.cluster.newest());
+        let change = match kind {
+            0 if newest < NODES_MAX => {
+                self.cluster.join(newest + 1)?;
+                ConfigChange::AddLearner { node: newest + 1, address: String::new() }
+            }
+            1 if !membership.learners.is_empty() => {
+                ConfigChange::Promote { node: membership.learners[member.index(membership.learners.len())] }
+            }
+            2 => ConfigChange::Remove { node },
+            _ => ConfigChange::Update { node, address: format!("{}", base.index) },
+        };
+        self.wish(leader, Admin::ChangeMembership { base, change })
+    }
+
     fn round(&mut self, key: usize, records: u8, quick: u8) -> Result<(), String> {
         let up = self.cluster.up();
-        let Some(leader) = up.iter().copied().find(|&node| self.cluster.raw(node).is_ok_and(curp::RawCurp::is_leader)) else {
-            return Ok(());
-        };
+        let Some(leader) = self.leader() else { return Ok(()) };
         self.ops.push(Op { key, floor: self.floor[key], answer: None });
         let sent = self.requests.len();
         self.send(self.ops.len(), leader)?;
@@ -233,8 +315,10 @@ impl Walk {
         let id = ProposeId { client: SESSION, seq: seq as u64 };
         let command = Arc::new(Cmd::Inc { key: KEYS[self.ops[seq - 1].key].to_owned() });
         let proposal = Arc::new(Proposal { id, first_incomplete: first_incomplete.min(id.seq), command });
-        for to in 1..=self.cluster.voters() {
-            let (term, config, proposal) = (known.term, ConfigVersion::default(), proposal.clone());
+        let membership = self.cluster.raw(node)?.membership().clone();
+        let others = membership.witnesses().filter(|witness| *witness != leader);
+        for to in std::iter::once(leader).chain(others) {
+            let (term, config, proposal) = (known.term, membership.version, proposal.clone());
             let request = if to == leader { Request::Propose { proposal } } else { Request::Record { term, config, proposal } };
             self.requests.push((to, request));
         }
@@ -312,8 +396,10 @@ impl Walk {
             let expected: Vec<_> = (1..=answers.len() as u64).map(Some).collect();
             ensure(answers == expected, || format!("the increments of {name} gave {answers:?}"))?;
         }
-        let last = self.cluster.raw(1)?.last_index();
-        for node in all {
+        let leader = self.leader().ok_or("nobody leads")?;
+        let (last, members) = (self.cluster.raw(leader)?.last_index(), self.cluster.raw(leader)?.membership().clone());
+        // Whoever was removed may have missed it, and more.
+        for node in members.members() {
             let raw = self.cluster.raw(node)?;
             let (applied, pool) = (raw.applied(), raw.pool_ids());
             ensure(applied == last, || format!("{node} has applied {applied} of {last} entries"))?;

@@ -1,13 +1,15 @@
 //! What one node's disk holds: the durable bytes, decoded by core/storage's own recovery, and what the last change to them did.
 //!
-//! Invariant: `log`, `pool` and `hard` are what the node would find if it lost power now; while `corrupt`, they are what it would have
-//! found before the damage. Nothing here judges.
+//! Invariant: `log`, `pool`, `hard` and `snapshot` are what the node would find if it lost power now, the log made whole again from what is
+//! committed; while `corrupt`, they are what it would have found before the damage or the loss. Nothing here judges.
 
 use std::sync::Arc;
 
-use curp::{Durable, HardState, Index, ProposeId, Term};
+use curp::{Durable, HardState, Index, LogBase, ProposeId, SnapshotMeta, Term};
 use kv::Request;
 use storage::Reader;
+
+pub(super) use super::log::Log;
 
 pub(super) type Entry = curp::Entry<Request>;
 pub(super) type Proposal = curp::Proposal<Request>;
@@ -17,11 +19,20 @@ pub(super) type Proposal = curp::Proposal<Request>;
 pub(super) struct Disk {
     reader: Reader<Request>,
     generation: u64,
-    pub log: Vec<Arc<Entry>>,
+    /// Whole: what was compacted is filled in.
+    pub log: Log,
+    /// Where the log on the disk begins.
+    pub base: LogBase,
     pub pool: Vec<Arc<Proposal>>,
     pub hard: HardState,
+    /// The snapshot that a start would begin from.
+    pub snapshot: Option<SnapshotMeta>,
     /// Why a node would not start from it.
     pub corrupt: Option<String>,
+    /// The file in which the damage is; none is named when all are lost.
+    pub damaged: Option<String>,
+    /// Its files are gone, and the node has not started since.
+    lost: bool,
 }
 
 /// What a change of bytes came to.
@@ -33,6 +44,8 @@ pub(super) struct DiskChange {
     pub log_before: usize,
     /// Whether the pool changed.
     pub pool: bool,
+    /// Whether it refers to another snapshot.
+    pub snapshot: bool,
     /// Hard state before.
     pub hard_before: HardState,
     /// Whether it became or ceased to be readable.
@@ -40,16 +53,34 @@ pub(super) struct DiskChange {
 }
 
 impl Disk {
-    /// Bytes changed. `None`: they mean the same as before.
-    pub fn change(&mut self, file: &str, offset: u64, data: &[u8]) -> Option<DiskChange> {
+    /// Bytes changed. `None`: they mean the same as before. A compacted prefix is taken from `committed`.
+    pub fn change(&mut self, file: &str, offset: u64, data: &[u8], committed: &Log) -> Option<DiskChange> {
         self.reader.change(file, offset, data);
-        self.refresh()
+        self.refresh(committed)
     }
 
     /// A file went.
-    pub fn remove(&mut self, file: &str) -> Option<DiskChange> {
+    pub fn remove(&mut self, file: &str, committed: &Log) -> Option<DiskChange> {
         self.reader.remove(file);
-        self.refresh()
+        self.refresh(committed)
+    }
+
+    /// All files went.
+    pub fn lose(&mut self) -> DiskChange {
+        self.reader = Reader::new();
+        self.generation = self.reader.generation();
+        self.lost = true;
+        let was_corrupt = self.corrupt.replace("the disk was lost, and an empty one is in its place".to_owned()).is_some();
+        let len = self.log.len();
+        DiskChange { log_kept: len, log_before: len, pool: false, snapshot: false, hard_before: self.hard, readable: !was_corrupt }
+    }
+
+    /// The node starts all the same after its disk was lost: what is on the new one counts.
+    pub fn start(&mut self, committed: &Log) -> Option<DiskChange> {
+        if !std::mem::take(&mut self.lost) {
+            return None;
+        }
+        self.read(committed)
     }
 
     /// Term and index of the last entry; `None` if a node would not start from this disk.
@@ -63,27 +94,45 @@ impl Disk {
 
     /// Whether the log has an entry of that term at that index.
     pub fn log_has(&self, index: Index, term: Term) -> bool {
-        at(&self.log, index).is_some_and(|e| e.term == term)
+        self.log.has(index, term)
     }
 
-    fn refresh(&mut self) -> Option<DiskChange> {
-        if self.reader.generation() == self.generation {
+    /// Index of the snapshot, 0 without one.
+    pub fn snapshot_index(&self) -> Index {
+        self.snapshot.as_ref().map_or(0, |s| s.index)
+    }
+
+    fn refresh(&mut self, committed: &Log) -> Option<DiskChange> {
+        // What a node that refuses to start writes on an empty disk gives it nothing back.
+        if self.lost || self.reader.generation() == self.generation {
             return None;
         }
+        self.read(committed)
+    }
+
+    fn read(&mut self, committed: &Log) -> Option<DiskChange> {
         self.generation = self.reader.generation();
         let (log_before, hard_before, was_corrupt) = (self.log.len(), self.hard, self.corrupt.is_some());
-        let (log_kept, pool) = match self.reader.durable() {
+        let (log_kept, pool, snapshot) = match self.reader.durable() {
             Ok(durable) => {
                 self.corrupt = None;
                 self.hard = durable.hard_state;
-                (take_log(&mut self.log, durable), take_pool(&mut self.pool, durable))
+                let kept = take_log(&mut self.log, durable, committed);
+                self.base = durable.base;
+                let place = |s: &Option<SnapshotMeta>| s.as_ref().map(|s| (s.index, s.term));
+                let snapshot = place(&self.snapshot) != place(&durable.snapshot);
+                if snapshot {
+                    self.snapshot.clone_from(&durable.snapshot);
+                }
+                (kept, take_pool(&mut self.pool, durable), snapshot)
             }
             Err(corruption) => {
                 self.corrupt = Some(corruption.to_string());
-                (log_before, false)
+                self.damaged = Some(corruption.file.clone());
+                (log_before, false, false)
             }
         };
-        Some(DiskChange { log_kept, log_before, pool, hard_before, readable: was_corrupt != self.corrupt.is_some() })
+        Some(DiskChange { log_kept, log_before, pool, snapshot, hard_before, readable: was_corrupt != self.corrupt.is_some() })
     }
 }
 
@@ -99,15 +148,23 @@ pub(super) fn last(log: &[Arc<Entry>]) -> (Term, Index) {
 
 /// Brings `old` up to date; gives how many leading entries stayed. The reader keeps an entry's `Arc` while it stands, and a new entry
 /// replaces all that follow, so one pointer tells that everything before it is as it was. Only where the reader had to read all again are values compared.
-fn take_log(old: &mut Vec<Arc<Entry>>, durable: &Durable<Request>) -> usize {
-    let new = &durable.log;
-    let mut kept = old.len().min(new.len());
-    while kept > 0 && !Arc::ptr_eq(&old[kept - 1], &new[kept - 1]) && old[kept - 1] != new[kept - 1] {
+fn take_log(old: &mut Log, durable: &Durable<Request>, committed: &Log) -> usize {
+    let (base, new) = (durable.base.index as usize, &durable.log);
+    if base > 0 && !old.has(durable.base.index, durable.base.term) {
+        // Installed: nothing that stood here leads up to it.
+        let mut whole = committed.up_to(durable.base);
+        whole.extend(new.iter().cloned());
+        let kept = old.shared(&whole);
+        *old = whole;
+        return kept;
+    }
+    let mut kept = old.len().min(base + new.len());
+    while kept > base && !Arc::ptr_eq(&old[kept - 1], &new[kept - 1 - base]) && old[kept - 1] != new[kept - 1 - base] {
         kept -= 1;
     }
-    let same = if kept > 0 && Arc::ptr_eq(&old[kept - 1], &new[kept - 1]) { kept } else { 0 };
+    let same = if kept > base && Arc::ptr_eq(&old[kept - 1], &new[kept - 1 - base]) { kept } else { base };
     old.truncate(same);
-    old.extend_from_slice(&new[same..]);
+    old.extend(new[same - base..].iter().cloned());
     kept
 }
 

@@ -2,16 +2,16 @@
 //!
 //! Invariant judged: every message that is a promise (`WorldEvent::Send`) leaves after the write it depends on; what a leader counts as committed is on
 //! a quorum of disks; a node applies what it has durably; a restarted node finds what it promised; term and commit only rise;
-//! a committed entry is never replaced.
+//! a committed entry is never replaced; a snapshot's file is durable before anything refers to it, and a log begins where a durable snapshot has it.
 //!
 //! It does not judge what elections would make of the disks (`recoverable`, `leader_completeness`), nor votes (`election_safety`).
 
-use curp::{Event as NodeEvent, Index, NodeId, ProposeId, Term};
+use curp::{Event as NodeEvent, Index, LogBase, NodeId, ProposeId, Term};
 use history::{ClientEvent, Event, Promise, Stamped, WorldEvent};
 
 use super::describe;
-use super::ghost::{Ghost, Slot};
-use super::quorum::quorum;
+use super::ghost::{DiskChange, Ghost, Slot};
+use super::quorum::slots;
 use super::report::{At, Check, Report};
 
 pub(super) const TERM_FIRST: &str = "a message leaves after its term is durable";
@@ -32,6 +32,9 @@ pub(super) const COMMIT_KNOWN: &str = "a node's committed entries are those that
 pub(super) const PROMISED_TERM: &str = "a restarted node remembers every term it promised";
 pub(super) const FINDS_DISK: &str = "a restarted node starts from exactly what its disk holds";
 pub(super) const CORRUPT: &str = "a node does not start from a damaged log";
+pub(super) const NEVER_AGAIN: &str = "a node that lost its disk promises nothing again under its id";
+pub(super) const FILE_FIRST: &str = "the file of a durable snapshot is durable and whole";
+pub(super) const COVERED: &str = "what leaves a log is covered by a durable snapshot";
 
 const CHECK: Check = Check::Durability;
 
@@ -71,9 +74,14 @@ pub(super) fn after(g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
                 (format!("the client got a final result of {}, which is not committed", g.tell(*id)), proposed(g, *id))
             });
         }
-        Event::World(_) => {
+        Event::World(event) => {
             let Some((slot, change)) = g.disk_change else { return };
             let (node, before) = (&g.nodes[slot], change.hard_before);
+            let file = match event {
+                WorldEvent::Disk { file, .. } | WorldEvent::DiskRemove { file } => Some(file.as_str()),
+                _ => None,
+            };
+            snapshot_on_disk(g, slot, change, file.map(|file| (file, matches!(event, WorldEvent::DiskRemove { .. }))), at, r);
             r.expect(CHECK, TERM_RISES, at, node.disk.hard.term >= before.term, || {
                 (format!("the term on node {}'s disk went back from {} to {}", node.id, before.term, node.disk.hard.term), Vec::new())
             });
@@ -138,7 +146,19 @@ fn node_event(g: &Ghost, slot: Slot, event: &NodeEvent<kv::Request>, at: At, r: 
                 (format!("node {} applied entry {index} before it was on its disk", node.id), Vec::new())
             });
         }
-        NodeEvent::Restart { term, last_index, .. } => restarts(g, slot, *term, *last_index, at, r),
+        NodeEvent::Restart { term, last_index, base, snapshot, .. } => restarts(g, slot, *term, (*base, *last_index, *snapshot), at, r),
+        NodeEvent::InstallSnapshot { term, .. } => term_is(*term, false),
+        NodeEvent::CompactLog { base } => {
+            let durable = node.disk.snapshot_index();
+            let holds = base.index <= durable && node.entry(base.index).is_some_and(|e| e.term == base.term);
+            r.expect(CHECK, COVERED, at, holds || node.guess.is_some(), || {
+                let what = format!(
+                    "node {} dropped its log up to entry {} of term {}, while the snapshot on its disk reflects {durable}",
+                    node.id, base.index, base.term
+                );
+                (what, Vec::new())
+            });
+        }
         _ => {}
     }
 }
@@ -197,20 +217,48 @@ fn agrees_with_committed(g: &Ghost, slot: Slot, from: Index, to: Index, at: At, 
 
 fn on_a_quorum(g: &Ghost, slot: Slot, index: Index, at: At, r: &mut Report) {
     let entry = &g.committed[index as usize - 1].entry;
-    let holders = || g.voters().iter().filter(|v| v.disk.log_has(index, entry.term));
-    r.expect(CHECK, COUNTED, at, holders().count() >= quorum(g.n), || {
+    let config = g.config_of(slot);
+    let holders = || slots(config.voters).map(|s| &g.nodes[s]).filter(|v| v.disk.log_has(index, entry.term));
+    r.expect(CHECK, COUNTED, at, holders().count() >= config.quorum(), || {
         let what = entry.id().map_or_else(|| "the entry".to_owned(), |id| g.tell(id));
         let message = format!(
-            "node {} counted {what} at index {index} as committed, but it is on the disks of nodes {} only, and a quorum is {}",
+            "node {} counted {what} at index {index} as committed, but of its voters only nodes {} have it on disk, and a quorum is {}",
             g.nodes[slot].id,
             describe::nodes(holders().map(|v| v.id)),
-            quorum(g.n)
+            config.quorum()
         );
         (message, entry.id().map(|id| proposed(g, id)).unwrap_or_default())
     });
 }
 
-fn restarts(g: &Ghost, slot: Slot, term: Term, last_index: Index, at: At, r: &mut Report) {
+/// A disk refers to another snapshot, or became unreadable, by a change to a file, which was perhaps removed.
+fn snapshot_on_disk(g: &Ghost, slot: Slot, change: DiskChange, file: Option<(&str, bool)>, at: At, r: &mut Report) {
+    let (node, disk) = (&g.nodes[slot], &g.nodes[slot].disk);
+    if !change.snapshot && !change.readable {
+        return;
+    }
+    // Damage to a file's own bytes comes from outside. That a record refers to a snapshot which is not there, or that the file goes
+    // while a record refers to it, is the node's deed.
+    let damaged = disk.damaged.as_deref().filter(|file| disk.corrupt.is_some() && file.starts_with("snapshot-"));
+    let own_deed = damaged.zip(file).is_some_and(|(damaged, (file, removed))| removed || damaged != file);
+    r.expect(CHECK, FILE_FIRST, at, !own_deed, || {
+        let why = disk.corrupt.clone().unwrap_or_default();
+        (format!("a record on node {}'s disk refers to a snapshot whose file is not there whole: {why}", node.id), Vec::new())
+    });
+    if disk.corrupt.is_none() {
+        r.expect(CHECK, COVERED, at, disk.base.index <= disk.snapshot_index(), || {
+            let what = format!(
+                "the log on node {}'s disk begins after entry {}, and its snapshot reflects {}: what lies between is lost",
+                node.id,
+                disk.base.index,
+                disk.snapshot_index()
+            );
+            (what, Vec::new())
+        });
+    }
+}
+
+fn restarts(g: &Ghost, slot: Slot, term: Term, (base, last_index, snapshot): (LogBase, Index, Index), at: At, r: &mut Report) {
     let node = &g.nodes[slot];
     r.expect(CHECK, PROMISED_TERM, at, term >= node.promised, || {
         (format!("node {} restarted in term {term}, though it had sent messages of term {}", node.id, node.promised), Vec::new())
@@ -221,12 +269,17 @@ fn restarts(g: &Ghost, slot: Slot, term: Term, last_index: Index, at: At, r: &mu
     });
     // A killed process leaves more than what is durable; after a power loss there is nothing else.
     let (found, last) = (node.disk.hard.term, node.disk.log.len() as Index);
-    let same = if node.power_lost { term == found && last_index == last } else { term >= found };
+    let begins = (base, snapshot) == (node.disk.base, node.disk.snapshot_index());
+    let same = if node.power_lost { term == found && last_index == last && begins } else { term >= found };
     r.expect(CHECK, FINDS_DISK, at, same || node.disk.corrupt.is_some(), || {
         (
             format!(
-                "node {} restarted in term {term} with {last_index} entries, but its disk holds term {found} and {last} entries",
-                node.id
+                "node {} restarted in term {term} with a snapshot of entry {snapshot} and entries {} to {last_index}, \
+                 but its disk holds term {found}, a snapshot of entry {} and entries {} to {last}",
+                node.id,
+                base.index + 1,
+                node.disk.snapshot_index(),
+                node.disk.base.index + 1
             ),
             Vec::new(),
         )
@@ -236,6 +289,14 @@ fn restarts(g: &Ghost, slot: Slot, term: Term, last_index: Index, at: At, r: &mu
 fn promised(g: &Ghost, slot: Slot, to: Option<curp::NodeId>, promise: &Promise, at: At, r: &mut Report) {
     let node = &g.nodes[slot];
     let (disk, hard) = (&node.disk, node.disk.hard);
+    if let Some(lost) = node.returned {
+        r.expect(CHECK, NEVER_AGAIN, at, false, || {
+            (
+                format!("node {} gave its word ({promise:?}) after it had lost its disk, and what it had promised before", node.id),
+                vec![lost],
+            )
+        });
+    }
     // Damage after the write is not the node's fault, and what it wrote since is not to be known.
     if disk.corrupt.is_some() {
         return;

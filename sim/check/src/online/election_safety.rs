@@ -1,4 +1,5 @@
-//! Election safety: one leader per term, elected by a quorum whose members each voted once in that term and never forgot it.
+//! Election safety: one leader per term, elected by a quorum of the voters of its own latest configuration, whose members each voted once in that
+//! term and never forgot it. A node that lost its disk may have forgotten, so it never votes again under its id.
 //!
 //! A vote counts as given once it left the node or a leader counted it: a vote that a crash took before it was durable was never heard of,
 //! and the node may vote anew. It does not judge whom a voter may choose (`leader_completeness`).
@@ -10,7 +11,6 @@ use history::{Event, Promise, Stamped, WorldEvent};
 
 use super::describe;
 use super::ghost::{Ghost, Slot};
-use super::quorum::quorum;
 use super::report::{At, Check, Report};
 
 pub(super) const ONE_LEADER: &str = "a term has at most one leader";
@@ -19,6 +19,8 @@ pub(super) const NO_OLD_VOTE: &str = "a node never votes in a term lower than on
 pub(super) const BY_QUORUM: &str = "a leader has the votes of a quorum, each given to it in its term";
 pub(super) const ON_DISK: &str = "vote and candidacy are on disk before they are sent";
 pub(super) const REMEMBERED: &str = "a restarted node remembers the vote it gave";
+pub(super) const NEVER_AGAIN: &str = "a node that lost its disk never votes again under its id";
+pub(super) const TERM_KEPT: &str = "neither a snapshot nor anything else takes a node's term back";
 
 const CHECK: Check = Check::ElectionSafety;
 
@@ -36,7 +38,6 @@ struct Vote {
 /// Votes and leaders so far.
 #[derive(Default)]
 pub(super) struct ElectionSafety {
-    leaders: BTreeMap<Term, (NodeId, u64)>,
     votes: BTreeMap<(Term, Slot), Vec<Vote>>,
     starts: BTreeMap<Slot, u32>,
 }
@@ -51,8 +52,16 @@ impl ElectionSafety {
                 *self.starts.entry(slot).or_default() += 1;
                 self.remembered(g, slot, *term, *vote, at, r);
             }
-            Event::Node(NodeEvent::Campaign { term }) => self.votes_for(g, slot, *term, node.id, at, r),
+            Event::Node(NodeEvent::Campaign { term }) => {
+                never_again(g, slot, *term, at, r);
+                self.votes_for(g, slot, *term, node.id, at, r);
+            }
+            Event::Node(NodeEvent::RepeatVote { term, .. }) => never_again(g, slot, *term, at, r),
+            Event::Node(NodeEvent::InstallSnapshot { term, .. }) => r.expect(CHECK, TERM_KEPT, at, *term >= node.term, || {
+                (format!("node {} installed a snapshot and went from term {} to term {term}", node.id, node.term), Vec::new())
+            }),
             Event::Node(NodeEvent::GrantVote { term, candidate, .. }) => {
+                never_again(g, slot, *term, at, r);
                 r.expect(CHECK, NO_OLD_VOTE, at, *term >= node.promised, || {
                     (format!("node {} voted in term {term}, though it had sent messages of term {}", node.id, node.promised), Vec::new())
                 });
@@ -62,6 +71,19 @@ impl ElectionSafety {
             Event::World(WorldEvent::Send { to, promise }) => self.sent(g, slot, *to, promise, at, r),
             _ => {}
         }
+    }
+
+    /// After the ghost took the event in.
+    pub fn after(&self, g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
+        let (Event::World(_), Some((slot, change))) = (&stamped.event, g.disk_change) else { return };
+        let (node, before) = (&g.nodes[slot], change.hard_before.term);
+        r.expect(CHECK, TERM_KEPT, at, node.disk.hard.term >= before, || {
+            let what = format!(
+                "the term on node {}'s disk went back from {before} to {}: it has forgotten whom it voted for",
+                node.id, node.disk.hard.term
+            );
+            (what, Vec::new())
+        });
     }
 
     fn votes_for(&mut self, g: &Ghost, slot: Slot, term: Term, candidate: NodeId, at: At, r: &mut Report) {
@@ -78,13 +100,15 @@ impl ElectionSafety {
 
     fn elected(&mut self, g: &Ghost, slot: Slot, term: Term, voters: &[NodeId], at: At, r: &mut Report) {
         let node = &g.nodes[slot];
-        let first = *self.leaders.entry(term).or_insert((node.id, at.event));
-        r.expect(CHECK, ONE_LEADER, at, first.1 == at.event, || {
+        let first = g.leaders.get(&term);
+        r.expect(CHECK, ONE_LEADER, at, first.is_none(), || {
+            let first = first.expect("judged above");
             (format!("nodes {} and {} both became leader of term {term}", first.0, node.id), vec![first.1])
         });
+        let config = g.config_of(slot);
         let mut counted = Vec::new();
         let mut evidence = Vec::new();
-        for voter in voters.iter().filter_map(|&id| g.find(id)).filter(|&s| s < g.n) {
+        for voter in voters.iter().filter_map(|&id| g.find(id)).filter(|&s| config.has_voter(s)) {
             let votes = self.votes.get_mut(&(term, voter)).map_or(&mut [][..], Vec::as_mut_slice);
             if let Some(vote) = votes.iter_mut().find(|v| v.candidate == node.id)
                 && !counted.contains(&g.nodes[voter].id)
@@ -94,13 +118,13 @@ impl ElectionSafety {
                 evidence.push(vote.event);
             }
         }
-        r.expect(CHECK, BY_QUORUM, at, counted.len() >= quorum(g.n) && counted.len() == voters.len() && counted.contains(&node.id), || {
+        r.expect(CHECK, BY_QUORUM, at, counted.len() >= config.quorum() && counted.len() == voters.len() && counted.contains(&node.id), || {
             let message = format!(
-                "node {} became leader of term {term} on the word of nodes {}, but only nodes {} voted for it, and a quorum is {}",
+                "node {} became leader of term {term} on the word of nodes {}, but of its voters only nodes {} voted for it, and a quorum is {}",
                 node.id,
                 describe::nodes(voters.iter().copied()),
                 describe::nodes(counted.iter().copied()),
-                quorum(g.n)
+                config.quorum()
             );
             (message, evidence)
         });
@@ -144,4 +168,13 @@ impl ElectionSafety {
             (message, vec![v.event])
         });
     }
+}
+
+fn never_again(g: &Ghost, slot: Slot, term: Term, at: At, r: &mut Report) {
+    let node = &g.nodes[slot];
+    let lost = node.returned;
+    r.expect(CHECK, NEVER_AGAIN, at, lost.is_none(), || {
+        let what = format!("node {} voted in term {term} although its disk, with every vote it had given, was lost before", node.id);
+        (what, lost.into_iter().collect())
+    });
 }

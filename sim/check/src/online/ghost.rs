@@ -1,7 +1,11 @@
 //! The ghost: what an observer of all events knows of the cluster, which no node knows. The checks read it and never write it.
 //!
-//! Per node: its log and spec pool in memory, its disk, term, commit, applied. Over all nodes: the entry that each (index, term) stands for, the
-//! committed prefix, what the first node to apply an entry made of it, and what happened to each command.
+//! Per node: its log and spec pool in memory, its disk, term, commit, applied, the configuration it says is in force. Over all nodes: the entry
+//! that each (index, term) stands for, the committed prefix, every configuration, the leader of each term, what the first node to apply an entry made of
+//! it, and what happened to each command.
+//!
+//! Logs are kept whole, in memory and on disk: what a node compacted or a snapshot brought it is filled in from the committed prefix, so that
+//! indexes mean the same everywhere. Nodes may join: a slot is given to an id when it first appears, and kept.
 //!
 //! Invariant: the ghost follows the events even where they are nonsense (a gap in a log, a commit beyond it); judging is the checks' business.
 //! They are asked before and after it takes an event in, so that they can compare.
@@ -9,15 +13,44 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{Applied, Event as NodeEvent, Index, NodeId, ProposeId, Synced, Term};
+use curp::{Applied, ConfigVersion, Event as NodeEvent, Index, LogBase, Membership, NodeId, ProposeId, Synced, Term};
 use history::{ClientEvent, Event, Promise, Stamped, TraceHeader, WorldEvent};
 use kv::{Request, Response};
 
-pub(super) use super::disk::{Disk, DiskChange, Entry, Proposal, at, last};
-use super::quorum::{Elections, Set};
+pub(super) use super::disk::{Disk, DiskChange, Entry, Log, Proposal, at, last};
+use super::quorum::{Elections, Set, quorum, recover, super_quorum};
 
-/// A node's place in [`Ghost::nodes`]; those below [`Ghost::n`] are the voters.
+/// A node's place in [`Ghost::nodes`].
 pub(super) type Slot = usize;
+
+/// A configuration, and whom it means.
+pub(super) struct Configuration {
+    pub membership: Membership,
+    /// Its voters.
+    pub voters: Set,
+}
+
+impl Configuration {
+    pub fn n(&self) -> usize {
+        self.voters.count_ones() as usize
+    }
+
+    pub fn quorum(&self) -> usize {
+        quorum(self.n())
+    }
+
+    pub fn recover(&self) -> usize {
+        recover(self.n())
+    }
+
+    pub fn super_quorum(&self) -> usize {
+        super_quorum(self.n())
+    }
+
+    pub fn has_voter(&self, slot: Slot) -> bool {
+        self.voters >> slot & 1 == 1
+    }
+}
 
 /// One node.
 pub(super) struct Node {
@@ -27,7 +60,9 @@ pub(super) struct Node {
     pub applied: Index,
     /// The revision after the last applied command.
     pub revision: u64,
-    pub log: Vec<Arc<Entry>>,
+    pub log: Log,
+    /// Version of the configuration that it said is in force.
+    pub in_force: ConfigVersion,
     pub pool: Vec<Arc<Proposal>>,
     /// The term it leads, if it does.
     pub leads: Option<Reign>,
@@ -36,6 +71,10 @@ pub(super) struct Node {
     /// The highest term that a message of it promised.
     pub promised: Term,
     pub disk: Disk,
+    /// Event at which its disk was lost, and with it all that it had promised.
+    pub disk_lost: Option<u64>,
+    /// That event, if it has started again since, which it should not.
+    pub returned: Option<u64>,
     /// How it last stopped: true for a power loss, after which it finds exactly what is durable.
     pub power_lost: bool,
     /// It started from files that may hold more than is durable (a killed process leaves its page cache), so the log in memory is a guess
@@ -80,7 +119,7 @@ pub(super) struct Clash {
     pub payload: bool,
 }
 
-/// A committed entry.
+/// A committed entry; [`Ghost::prefix`] has the entry alone.
 pub(super) struct Committed {
     pub entry: Arc<Entry>,
     /// Term of the leader that counted it.
@@ -92,6 +131,8 @@ pub(super) struct Committed {
 pub(super) struct FirstApplied {
     pub outcome: Applied<Response>,
     pub state_hash: u64,
+    /// The revision then.
+    pub revision: u64,
     pub slot: Slot,
     pub event: u64,
 }
@@ -115,6 +156,15 @@ pub(super) struct Fast {
     pub reflects: Index,
 }
 
+/// A Record was accepted.
+pub(super) struct Accept {
+    pub slot: Slot,
+    /// The voter's term then.
+    pub term: Term,
+    /// The configuration that it went by.
+    pub config: ConfigVersion,
+}
+
 /// The life of a command.
 #[derive(Default)]
 pub(super) struct Command {
@@ -122,8 +172,8 @@ pub(super) struct Command {
     /// Event at which a client first proposed it.
     pub proposed: Option<u64>,
     pub executions: Vec<Execution>,
-    /// Records accepted: the voter and its term then.
-    pub accepts: Vec<(Slot, Term)>,
+    /// Records accepted.
+    pub accepts: Vec<Accept>,
     /// Where entries with it stand or stood.
     pub places: Vec<(Index, Term)>,
     pub fast: Option<Fast>,
@@ -141,14 +191,20 @@ pub(super) struct Command {
 
 /// Everything known.
 pub(super) struct Ghost {
-    /// Number of voters.
-    pub n: usize,
     pub nodes: Vec<Node>,
     /// Which elections the disks allow.
     pub elections: Elections,
     /// By index - 1, one for each term seen there.
     pub seen: Vec<Vec<Seen>>,
     pub committed: Vec<Committed>,
+    /// The committed entries as a log.
+    pub prefix: Log,
+    /// Every configuration that was ever appended, and the initial one, by the place of its entry.
+    pub configs: BTreeMap<ConfigVersion, Configuration>,
+    /// The first to become leader of each term, and the event.
+    pub leaders: BTreeMap<Term, (NodeId, u64)>,
+    /// Hash of the state before any entry, as the first node to start from it told.
+    pub empty_hash: Option<u64>,
     /// By index - 1.
     pub applied: Vec<FirstApplied>,
     pub commands: BTreeMap<ProposeId, Command>,
@@ -168,12 +224,15 @@ impl Node {
             commit: 0,
             applied: 0,
             revision: 1,
-            log: Vec::new(),
+            log: Log::default(),
+            in_force: ConfigVersion::default(),
             pool: Vec::new(),
             leads: None,
             stood_with: (0, 0),
             promised: 0,
             disk: Disk::default(),
+            disk_lost: None,
+            returned: None,
             power_lost: false,
             guess: None,
         }
@@ -204,23 +263,32 @@ impl Node {
 
 impl Ghost {
     pub fn new(header: &TraceHeader) -> Ghost {
-        Ghost {
-            n: header.voters.len(),
-            nodes: header.voters.iter().map(|&id| Node::new(id)).collect(),
-            elections: Elections::new(header.voters.len()),
+        let mut ghost = Ghost {
+            nodes: Vec::new(),
+            elections: Elections::default(),
             seen: Vec::new(),
             committed: Vec::new(),
+            prefix: Log::default(),
+            configs: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            empty_hash: None,
             applied: Vec::new(),
             commands: BTreeMap::new(),
             clashes: Vec::new(),
             disk_change: None,
             committed_before: 0,
+        };
+        ghost.configuration(ConfigVersion::default(), &Membership::initial(header.voters.iter().copied()));
+        for slot in 0..ghost.nodes.len() {
+            ghost.electable(slot);
         }
+        ghost
     }
 
-    /// The slot of a node; a new one for a node that is no voter of the header.
+    /// The slot of a node; a new one for a node not heard of before.
     pub fn slot(&mut self, id: NodeId) -> Slot {
         self.find(id).unwrap_or_else(|| {
+            assert!(self.nodes.len() < Set::BITS as usize, "more than {} nodes in one run", Set::BITS);
             self.nodes.push(Node::new(id));
             self.nodes.len() - 1
         })
@@ -230,8 +298,46 @@ impl Ghost {
         self.nodes.iter().position(|n| n.id == id)
     }
 
-    pub fn voters(&self) -> &[Node] {
-        &self.nodes[..self.n]
+    /// Ids of the nodes in a set.
+    pub fn ids(&self, set: Set) -> impl Iterator<Item = NodeId> {
+        super::quorum::slots(set).filter_map(|slot| self.nodes.get(slot)).map(|node| node.id)
+    }
+
+    /// The latest configuration in a whole log. (An entry that claims to be one was seen before it is in a log.)
+    pub fn latest(&self, log: &Log) -> &Configuration {
+        self.config(log.version(log.config()))
+    }
+
+    /// The configuration of that version; the initial one where there is none.
+    pub fn config(&self, version: ConfigVersion) -> &Configuration {
+        self.configs.get(&version).unwrap_or_else(|| &self.configs[&ConfigVersion::default()])
+    }
+
+    /// By which configuration a node is to count: the latest in its log. Where its log is a guess, its word must do.
+    pub fn config_of(&self, slot: Slot) -> &Configuration {
+        let node = &self.nodes[slot];
+        if node.guess.is_some() { self.config(node.in_force) } else { self.latest(&node.log) }
+    }
+
+    /// The configuration as of an index of the committed prefix.
+    pub fn config_at(&self, index: Index) -> &Configuration {
+        self.config(self.prefix.version(self.prefix.config_at(index)))
+    }
+
+    /// Takes a configuration in, under the place of its entry.
+    fn configuration(&mut self, version: ConfigVersion, membership: &Membership) {
+        if self.configs.contains_key(&version) {
+            return;
+        }
+        let voters = membership.voters.iter().fold(0, |set, &id| set | 1 << self.slot(id));
+        self.configs.insert(version, Configuration { membership: membership.clone(), voters });
+    }
+
+    /// What a node's disk says about elections has changed.
+    fn electable(&mut self, slot: Slot) {
+        let disk = &self.nodes[slot].disk;
+        let (last, voters) = (disk.last(), self.latest(&disk.log).voters);
+        self.elections.set(slot, last, voters);
     }
 
     /// A command for a sentence.
@@ -264,7 +370,7 @@ impl Ghost {
         let slot = stamped.node.map(|id| self.slot(id));
         match (&stamped.event, slot) {
             (Event::Node(event), Some(slot)) => self.node_event(slot, event, stamped.i),
-            (Event::World(event), Some(slot)) => self.world_event(slot, event),
+            (Event::World(event), Some(slot)) => self.world_event(slot, event, stamped.i),
             (Event::Client(event), _) => self.client_event(event, stamped.i),
             _ => {}
         }
@@ -273,7 +379,14 @@ impl Ghost {
     fn node_event(&mut self, slot: Slot, event: &NodeEvent<Request>, i: u64) {
         let node = &mut self.nodes[slot];
         match event {
-            NodeEvent::Restart { term, last_index, pool, .. } => self.restart(slot, *term, *last_index, pool),
+            NodeEvent::Restart { term, last_index, pool, base, snapshot, state_hash, membership, .. } => {
+                node.in_force = membership.version;
+                self.restart(slot, *term, *last_index, pool, *base);
+                self.applied_up_to(slot, *snapshot);
+                if *snapshot == 0 {
+                    self.empty_hash.get_or_insert(*state_hash);
+                }
+            }
             NodeEvent::UpdateTerm { term } => node.learn(*term),
             NodeEvent::StepDown { .. } => node.leads = None,
             NodeEvent::Campaign { term } => {
@@ -284,6 +397,7 @@ impl Ghost {
             NodeEvent::GrantVote { term, .. } => node.learn(*term),
             NodeEvent::BecomeLeader { term, entries, .. } => {
                 node.learn(*term);
+                self.leaders.entry(*term).or_insert((node.id, i));
                 self.append(slot, entries, i);
                 let node = &mut self.nodes[slot];
                 node.leads = Some(Reign { term: *term, last_recovered: node.log.len() as Index, open: false });
@@ -304,8 +418,9 @@ impl Ghost {
                     node.insert(proposal);
                 }
                 if *accepted {
+                    let config = if node.guess.is_some() { node.in_force } else { node.log.version(node.log.config()) };
                     let command = self.commands.entry(proposal.id).or_default();
-                    command.accepts.push((slot, *term));
+                    command.accepts.push(Accept { slot, term: *term, config });
                     command.request.get_or_insert_with(|| (*proposal.command).clone());
                 }
             }
@@ -329,12 +444,24 @@ impl Ghost {
                 node.pool.retain(|p| p.id != *id);
                 self.commands.entry(*id).or_default().dropped |= 1 << slot;
             }
-            NodeEvent::UseConfig { .. }
-            | NodeEvent::TakeSnapshot { .. }
+            NodeEvent::UseConfig { membership, .. } => node.in_force = membership.version,
+            NodeEvent::InstallSnapshot { term, index, last_term, .. } => {
+                node.learn(*term);
+                if !node.log.has(*index, *last_term) {
+                    node.log = self.prefix.up_to(LogBase { index: *index, term: *last_term });
+                    node.guess = None;
+                }
+                node.commit = node.commit.max(*index);
+                self.applied_up_to(slot, *index);
+            }
+            // It stops as a process does: what it wrote stays in the page cache.
+            NodeEvent::ShutDown { .. } => {
+                node.power_lost = false;
+                node.leads = None;
+            }
+            NodeEvent::TakeSnapshot { .. }
             | NodeEvent::CompactLog { .. }
-            | NodeEvent::InstallSnapshot { .. }
             | NodeEvent::TransferLeader { .. }
-            | NodeEvent::ShutDown { .. }
             | NodeEvent::RepeatVote { .. }
             | NodeEvent::Matched { .. }
             | NodeEvent::ReadRequest { .. }
@@ -343,9 +470,13 @@ impl Ghost {
         }
     }
 
-    fn restart(&mut self, slot: Slot, term: Term, last_index: Index, pool: &[ProposeId]) {
+    fn restart(&mut self, slot: Slot, term: Term, last_index: Index, pool: &[ProposeId], base: LogBase) {
         for command in self.commands.values_mut() {
             command.applied &= !(1 << slot);
+        }
+        self.nodes[slot].returned = self.nodes[slot].disk_lost;
+        if let Some(change) = self.nodes[slot].disk.start(&self.prefix) {
+            self.disk_changed(slot, change);
         }
         let node = &mut self.nodes[slot];
         let before = std::mem::take(&mut node.log);
@@ -353,11 +484,15 @@ impl Ghost {
         node.guess = (!node.power_lost).then_some(Guess { known_from: last_index + 1 });
         if !node.power_lost && last_index > node.log.len() as Index && before.len() as Index >= last_index {
             // The page cache kept what had been written: most likely a prefix of what was in memory.
-            node.log = before;
+            node.log.clone_from(&before);
         }
         if !node.power_lost {
-            // The page cache may also have held a cut that was not durable.
+            // The page cache may also have held a cut that was not durable, or a snapshot.
             node.log.truncate(last_index as usize);
+            if base.index > 0 && !node.log.has(base.index, base.term) {
+                node.log = if before.has(base.index, base.term) { before } else { self.prefix.up_to(base) };
+                node.log.truncate(last_index as usize);
+            }
         }
         let known = node.disk.pool.iter().chain(&node.pool).filter(|p| pool.contains(&p.id));
         let mut found: Vec<Arc<Proposal>> = Vec::new();
@@ -372,14 +507,30 @@ impl Ghost {
         (node.commit, node.applied, node.revision) = (0, 0, 1);
     }
 
+    /// A snapshot brought the node's state to an index, whatever it was before.
+    fn applied_up_to(&mut self, slot: Slot, index: Index) {
+        let from = self.nodes[slot].applied.min(index) as usize;
+        for id in self.prefix.iter().take(index as usize).skip(from).filter_map(|e| e.id()) {
+            self.commands.entry(id).or_default().applied |= 1 << slot;
+        }
+        let node = &mut self.nodes[slot];
+        node.applied = index;
+        node.commit = node.commit.max(index);
+        node.revision = index.checked_sub(1).and_then(|i| self.applied.get(i as usize)).map_or(1, |a| a.revision);
+    }
+
     /// Puts entries where they say they belong, cutting what stood there.
     fn append(&mut self, slot: Slot, entries: &[Arc<Entry>], i: u64) {
         for entry in entries {
-            let Node { log, guess, .. } = &mut self.nodes[slot];
-            let len = log.len() as Index;
+            let len = self.nodes[slot].log.len() as Index;
             if entry.index == 0 || entry.index > len + 1 {
                 continue;
             }
+            if let Some(membership) = entry.membership() {
+                let version = ConfigVersion { term: entry.term, index: entry.index };
+                self.configuration(version, membership);
+            }
+            let Node { log, guess, .. } = &mut self.nodes[slot];
             if let Some(guess) = guess {
                 guess.known_from = guess.known_from.min(entry.index);
             }
@@ -410,6 +561,9 @@ impl Ghost {
             }
             None => {
                 self.seen[at].push(Seen { term: entry.term, prev, entry: Arc::clone(entry), slot, event: i });
+                if let Some(membership) = entry.membership() {
+                    self.configuration(ConfigVersion { term: entry.term, index: entry.index }, membership);
+                }
                 if let Some(proposal) = entry.proposal() {
                     let command = self.commands.entry(proposal.id).or_default();
                     command.places.push((entry.index, entry.term));
@@ -423,6 +577,7 @@ impl Ghost {
         let log = &self.nodes[slot].log;
         let end = log.len().min(commit as usize);
         if let Some(new) = log.get(self.committed.len()..end) {
+            self.prefix.extend(new.iter().cloned());
             self.committed.extend(new.iter().map(|entry| Committed { entry: Arc::clone(entry), by, event }));
         }
     }
@@ -443,15 +598,23 @@ impl Ghost {
             }
         }
         if index == self.applied.len() as Index + 1 {
-            self.applied.push(FirstApplied { outcome: outcome.clone(), state_hash, slot, event });
+            let revision = self.nodes[slot].revision;
+            self.applied.push(FirstApplied { outcome: outcome.clone(), state_hash, revision, slot, event });
         }
     }
 
-    fn world_event(&mut self, slot: Slot, event: &WorldEvent) {
-        let node = &mut self.nodes[slot];
+    fn world_event(&mut self, slot: Slot, event: &WorldEvent, i: u64) {
+        let Ghost { nodes, prefix, .. } = self;
+        let node = &mut nodes[slot];
         let change = match event {
-            WorldEvent::Disk { file, offset, data } => node.disk.change(file, *offset, data.as_slice()),
-            WorldEvent::DiskRemove { file } => node.disk.remove(file),
+            WorldEvent::Disk { file, offset, data } => node.disk.change(file, *offset, data.as_slice(), prefix),
+            WorldEvent::DiskRemove { file } => node.disk.remove(file, prefix),
+            WorldEvent::DiskLost => {
+                node.disk_lost = Some(i);
+                node.power_lost = true;
+                node.leads = None;
+                Some(node.disk.lose())
+            }
             WorldEvent::Crash { power, .. } => {
                 node.power_lost = *power;
                 node.leads = None;
@@ -470,23 +633,28 @@ impl Ghost {
             }
             _ => None,
         };
-        let Some(change) = change else { return };
+        if let Some(change) = change {
+            self.disk_changed(slot, change);
+        }
+    }
+
+    fn disk_changed(&mut self, slot: Slot, change: DiskChange) {
+        let node = &mut self.nodes[slot];
         if let Some(guess) = node.guess.filter(|g| node.disk.log.len() as Index + 1 >= g.known_from) {
             // What was found is durable by now.
-            let known = node.log.split_off(node.log.len().min(guess.known_from as usize - 1));
-            node.log.clear();
-            node.log.extend(node.disk.log.iter().take(guess.known_from as usize - 1).chain(&known).map(Arc::clone));
+            let (found, known) = (guess.known_from as usize - 1, std::mem::take(&mut node.log));
+            node.log.extend(node.disk.log.iter().take(found).cloned());
+            node.log.extend(known.iter().skip(found).cloned());
             node.guess = None;
         }
-        if slot < self.n {
-            self.elections.set(slot, node.disk.last());
-        }
         self.disk_change = Some((slot, change));
-        for k in change.log_kept..self.nodes[slot].disk.log.len() {
+        // What stands before the base was never seen on its own, and is what is committed.
+        for k in change.log_kept.max(self.nodes[slot].disk.base.index as usize)..self.nodes[slot].disk.log.len() {
             let log = &self.nodes[slot].disk.log;
             let (entry, prev) = (Arc::clone(&log[k]), k.checked_sub(1).map_or(0, |p| log[p].term));
             self.register(slot, &entry, prev, 0);
         }
+        self.electable(slot);
     }
 
     fn client_event(&mut self, event: &ClientEvent, i: u64) {

@@ -47,7 +47,7 @@ pub(super) fn after(g: &Ghost, at: At, r: &mut Report) {
     let Some(end) = g.committed.last() else { return };
     let lacks = |slot: &Slot| !g.nodes[*slot].disk.log_has(end.entry.index, end.entry.term);
     // Log matching makes the last entry stand for all before it.
-    let lacking = (0..g.n).filter(lacks).filter(|&s| g.nodes[s].disk.corrupt.is_none());
+    let lacking = (0..g.nodes.len()).filter(lacks).filter(|&s| g.nodes[s].disk.corrupt.is_none());
     for slot in lacking {
         if g.elections.can_win(slot) {
             r.violate(CHECK, COULD, at.on(g.nodes[slot].id), || {

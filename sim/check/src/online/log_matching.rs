@@ -2,7 +2,8 @@
 //!
 //! Judged entry by entry, in memory and on disk: the first log to have an (index, term) fixes its contents and the term before it; by induction the
 //! prefixes agree. And the steps that keep it: indexes without gaps, only the term's leader appends, a leader only appends, a follower cuts only
-//! from the first entry that conflicts. What is committed is another check's business.
+//! from the first entry that conflicts, and its log is replaced by a snapshot only at the word of its term's leader. Logs are compared whole, whatever
+//! was compacted. What is committed is another check's business.
 
 use curp::Event as NodeEvent;
 use history::{Event, Stamped};
@@ -16,6 +17,7 @@ pub(super) const NO_GAP: &str = "the indexes of a log have no gaps";
 pub(super) const LEADER_APPENDS: &str = "only the leader of a term appends entries of it";
 pub(super) const LEADER_KEEPS: &str = "a leader never overwrites its own log";
 pub(super) const CUTS_CONFLICT: &str = "a follower truncates only from the first entry that conflicts";
+pub(super) const INSTALLS: &str = "a snapshot is installed only from the leader of the node's own term";
 pub(super) const KEEPS_TERM: &str = "a follower never truncates entries of the leader's own term";
 
 const CHECK: Check = Check::LogMatching;
@@ -49,6 +51,19 @@ pub(super) fn before(g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
                 (format!("node {} appended at index {}, but its log ends at {}", node.id, entry.index, node.log.len()), Vec::new())
             });
             no_gap(g, slot, [entry.index].into_iter(), node.log.len() as u64 + 1, at, r);
+        }
+        NodeEvent::InstallSnapshot { term, from, index, .. } => {
+            let leader = g.leaders.get(term).map(|l| l.0);
+            r.expect(CHECK, INSTALLS, at, *term >= node.term && leader == Some(*from) && *from != node.id, || {
+                let led = leader.map_or_else(|| "has no leader".to_owned(), |id| format!("is led by node {id}"));
+                let what = format!(
+                    "node {}, which was in term {}, installed the snapshot of entry {index} from node {from}, but term {} {led}",
+                    node.id,
+                    node.term,
+                    node.term.max(*term)
+                );
+                (what, Vec::new())
+            });
         }
         NodeEvent::AcceptEntries { term, from, truncated, entries } => {
             let leads = node.leads.is_some_and(|reign| reign.term == *term);

@@ -1,16 +1,17 @@
 //! Online protocol checks: invariants judged event by event, during a run or again from its stored trace. All that they know comes from the
 //! stream of [`history::Stamped`] events.
 //!
-//! - `ghost`: what an omniscient observer knows; `disk`: a node's durable state, decoded by core/storage; `quorum`: the published numbers.
-//! - one file per check of CLI.md: `recovery` with `recoverable` (what happened, what could), `durability`, `election_safety`, `log_matching`,
-//!   `leader_completeness`, `state_agreement`, `revisions`, `exactly_once`.
+//! - `ghost`: what an omniscient observer knows; `log`: logs as if nothing were ever compacted; `disk`: a node's durable state, decoded by core/storage;
+//!   `quorum`: the published numbers, and the elections that the disks allow.
+//! - one file per check of CLI.md: `recovery` with `recoverable` (what happened, what could), `durability`, `election_safety` with `configuration`,
+//!   `log_matching`, `leader_completeness`, `state_agreement` with `snapshots`, `revisions`, `exactly_once`.
 //!
 //! Every check sees each event before and after the ghost takes it in. A check goes on after its first violation; each (check, rule) is reported
 //! once. After a violation the cluster is no longer what the rules suppose, so later reports may be its consequences.
 //!
-//! Deliberately not here: clients' histories (linearizability), and the protocol's guards as such (conformance). A fixed
-//! set of voters is supposed: there are no membership changes yet.
+//! Deliberately not here: clients' histories (linearizability), and the protocol's guards as such (conformance).
 
+mod configuration;
 mod describe;
 mod disk;
 mod durability;
@@ -18,12 +19,14 @@ mod election_safety;
 mod exactly_once;
 mod ghost;
 mod leader_completeness;
+mod log;
 mod log_matching;
 mod quorum;
 mod recoverable;
 mod recovery;
 mod report;
 mod revisions;
+mod snapshots;
 mod state_agreement;
 #[cfg(test)]
 mod tests;
@@ -80,9 +83,11 @@ impl Monitor {
         self.recovery.before(g, event, at, r);
         durability::before(g, event, at, r);
         self.elections.before(g, event, at, r);
+        configuration::before(g, event, at, r);
         log_matching::before(g, event, at, r);
         leader_completeness::before(g, event, at, r);
         state_agreement::before(g, event, at, r);
+        snapshots::before(g, event, at, r);
         self.exactly_once.before(g, event, at, r);
 
         g.take(event);
@@ -90,6 +95,9 @@ impl Monitor {
         self.recoverable.after(g, event, at, r);
         self.recovery.after(g, &self.recoverable.outstanding, event, at, r);
         durability::after(g, event, at, r);
+        self.elections.after(g, event, at, r);
+        configuration::after(g, event, at, r);
+        snapshots::after(g, at, r);
         log_matching::after(g, at, r);
         leader_completeness::after(g, at, r);
         self.revisions.after(g, event, at, r);
@@ -106,7 +114,8 @@ impl Monitor {
         self.exactly_once.finish(&self.ghost, At { t, event, node: None }, &mut self.report);
     }
 
-    /// The final committed log: the commands that took effect, in order.
+    /// The final committed log: the commands that took effect, in order. The monitor followed it from the first entry on, so it is whole
+    /// whatever the nodes have compacted, and whoever is still there.
     pub fn applied_log(&self) -> Vec<AppliedCommand> {
         let effective = self.ghost.applied.iter().zip(&self.ghost.committed).filter(|(a, _)| matches!(a.outcome, Applied::Done(_)));
         let commands = effective.filter_map(|(_, c)| {

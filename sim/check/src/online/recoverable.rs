@@ -4,7 +4,8 @@
 //! Judged when a fast round completes and whenever a disk changes, until the command is committed; from then on it is the committed entries'
 //! business (`leader_completeness`). So a hole is seen in the run in which it exists, before any crash.
 //!
-//! A winner's log after recovery is its durable log followed by the commands in `recover(n)` pools of its quorum. Its result holds if nothing in
+//! A winner counts by the voters of its own latest durable configuration. Its log after recovery is its durable log, with what a snapshot stands for,
+//! followed by the commands in `recover(n)` pools of its quorum. Its result holds if nothing in
 //! conflict stands between the prefix it reflects and the command. Whether the recovered commands commute needs no test here: two sets of
 //! `recover(n)` pools of a quorum share a pool, and each pool commutes (`recovery` judges that).
 //!
@@ -43,9 +44,9 @@ pub(super) struct Outstanding {
     pub term: Term,
     request: Request,
     reflects: Index,
-    /// By voter: what its durable log says.
+    /// By slot: what the node's durable log says. Slots that came later are not there yet.
     views: Vec<View>,
-    /// Voters whose durable pool has it.
+    /// Nodes whose durable pool has it.
     pools: Set,
 }
 
@@ -82,8 +83,11 @@ impl Outstanding {
         (Some(view.place).filter(|&i| i > 0), Some(view.blocker).filter(|&i| i > 0))
     }
 
-    /// The log of voter `slot` was cut to `kept` entries and perhaps grew.
+    /// The log of the node in `slot` was cut to `kept` entries and perhaps grew.
     fn update_log(&mut self, slot: Slot, log: &[Arc<Entry>], kept: usize) {
+        if self.views.len() <= slot {
+            self.views.resize(slot + 1, View::default());
+        }
         let mut view = self.views[slot];
         let kept = kept as Index;
         view.scanned = view.scanned.min(kept);
@@ -106,7 +110,7 @@ pub(super) struct Recoverable {
 impl Recoverable {
     /// After the ghost took the event in.
     pub fn after(&mut self, g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
-        if let Some((slot, change)) = g.disk_change.filter(|c| c.0 < g.n) {
+        if let Some((slot, change)) = g.disk_change {
             let node = &g.nodes[slot];
             let log = change.log_kept < change.log_before || change.log_kept < node.disk.log.len();
             if self.outstanding.is_empty() || !(log || change.readable || change.pool) {
@@ -140,13 +144,14 @@ impl Recoverable {
         }
         let Some((command, fast)) = g.command(id).and_then(|c| Some((c, c.fast.as_ref()?))) else { return };
         let Some(request) = command.request.clone() else { return };
-        let mut new = Outstanding { id, term: fast.term, request, reflects: fast.reflects, views: vec![View::default(); g.n], pools: 0 };
+        let mut new =
+            Outstanding { id, term: fast.term, request, reflects: fast.reflects, views: vec![View::default(); g.nodes.len()], pools: 0 };
         if Self::committed(g, &new, fast.reflects as usize, at, r) {
             return;
         }
-        for (slot, voter) in g.voters().iter().enumerate() {
-            new.views[slot] = new.scan(&voter.disk.log, View::default());
-            new.pools |= Set::from(voter.disk.pool_has(id)) << slot;
+        for (slot, node) in g.nodes.iter().enumerate() {
+            new.views[slot] = new.scan(&node.disk.log, View::default());
+            new.pools |= Set::from(node.disk.pool_has(id)) << slot;
         }
         self.judge(g, &new, at, r);
         self.outstanding.push(new);
@@ -160,15 +165,13 @@ impl Recoverable {
                 r.judged(Check::Recovery);
                 return true;
             }
-            // Rare: the log is put together only on suspicion.
             let suspect = match &committed.entry.payload {
                 Payload::Command(p) => conflict(&p.command, &command.request),
                 Payload::SessionEnd { client } => *client == command.id.client,
                 _ => false,
             };
             if suspect && !r.known(Check::Recovery, COMMITTED_ORDER) {
-                let log: Vec<_> = g.committed.iter().map(|c| Arc::clone(&c.entry)).collect();
-                if command.in_the_way(&log, &committed.entry) {
+                if command.in_the_way(&g.prefix, &committed.entry) {
                     r.violate(Check::Recovery, COMMITTED_ORDER, at, || command.tell_order(g, &committed.entry, "was committed"));
                 }
             }
@@ -180,7 +183,7 @@ impl Recoverable {
     fn judge(&self, g: &Ghost, command: &Outstanding, at: At, r: &mut Report) {
         r.judged(Check::Recovery);
         for winner in g.elections.winners() {
-            let view = command.views[winner];
+            let view = command.views.get(winner).copied().unwrap_or_default();
             if view.blocker != 0 {
                 if !r.known(Check::Recovery, REORDERED) {
                     let log = &g.nodes[winner].disk.log;
@@ -196,7 +199,7 @@ impl Recoverable {
     }
 
     fn tell_lost(&self, g: &Ghost, command: &Outstanding, winner: Slot) -> (String, Vec<u64>) {
-        let names = |set: Set| describe::nodes((0..g.n).filter(|s| set >> s & 1 == 1).map(|s| g.nodes[s].id));
+        let names = |set: Set| describe::nodes(g.ids(set));
         let quorum = g.elections.worst_quorum(winner, command.pools);
         let holders = quorum & command.pools;
         let message = format!(
@@ -208,7 +211,7 @@ impl Recoverable {
             g.nodes[winner].id,
             if holders == 0 { "none".to_owned() } else { format!("node {}", names(holders)) },
             if holders.count_ones() > 1 { "have" } else { "has" },
-            quorum::recover(g.n),
+            quorum::recover(g.elections.n(winner)),
         );
         (message, evidence(g, command.id))
     }

@@ -6,14 +6,13 @@
 //! What could have happened is in `recoverable`.
 
 use crate::conflict::conflict;
-use curp::{Applied, Event as NodeEvent, NodeId, Payload, ProposeId, Term};
+use curp::{Applied, ConfigVersion, Event as NodeEvent, NodeId, Payload, ProposeId, Term};
 use history::{ClientEvent, Event, Stamped};
 use kv::{KeyValue, Response};
 use std::collections::BTreeMap;
 
 use super::describe;
 use super::ghost::{Ghost, Proposal, Slot};
-use super::quorum::{quorum, recover, super_quorum};
 use super::recoverable::{Outstanding, evidence};
 use super::report::{At, Check, Report};
 
@@ -23,6 +22,10 @@ pub(super) const RESULT_STANDS: &str = "the final result of a completed command 
 pub(super) const LEADERS_RESULT: &str = "the result of a fast round is the one the leader of its term computed";
 pub(super) const SUPER_QUORUM: &str = "a fast round completes with a super quorum";
 pub(super) const ACCEPTED_IN_TERM: &str = "every accept of a fast round was given in the leader's term";
+pub(super) const ACCEPTED_IN_CONFIG: &str = "every accept of a fast round was given by a voter that went by the round's configuration";
+pub(super) const CONFIG_EXISTS: &str = "a fast round counts by a configuration that is in a log, named by its place";
+pub(super) const SLOW_WHILE_CHANGING: &str = "nothing is fast while a change of the configuration, or the shutdown, is not applied";
+pub(super) const NEVER_AGAIN: &str = "a node that lost its disk, with its spec pool, never witnesses again under its id";
 pub(super) const POOL_COMMUTES: &str = "the commands of a spec pool commute";
 pub(super) const POOL_SURVIVES: &str = "a restarted node has the spec pool that is on its disk";
 pub(super) const POOL_KEEPS: &str = "a command leaves a spec pool only once it is applied there";
@@ -69,7 +72,20 @@ impl Recovery {
                     (message, evidence(g, id))
                 });
             }
-            NodeEvent::WitnessRecord { proposal, inserted: true, .. } => pool_commutes(g, slot, proposal, at, r),
+            NodeEvent::WitnessRecord { proposal, accepted, inserted, .. } => {
+                if *inserted {
+                    pool_commutes(g, slot, proposal, at, r);
+                }
+                let lost = node.returned.filter(|_| *accepted);
+                r.expect(CHECK, NEVER_AGAIN, at, lost.is_none(), || {
+                    let message = format!(
+                        "node {} accepted the Record of {} although it had lost its spec pool with its disk",
+                        node.id,
+                        g.tell(proposal.id)
+                    );
+                    (message, lost.into_iter().collect())
+                });
+            }
             NodeEvent::LeaderPropose { entry, fast: true } => {
                 let open = node.leads.is_some_and(|reign| reign.open);
                 r.expect(CHECK, OPENS_LATE, at, open, || {
@@ -77,6 +93,16 @@ impl Recovery {
                         format!("node {} took a proposal on the fast path in term {} before it had opened it", node.id, entry.term),
                         Vec::new(),
                     )
+                });
+                // The shutdown is the last entry of its term, so it is enough to look there.
+                let stops = node.log.last().filter(|e| matches!(e.payload, Payload::Shutdown)).map_or(0, |e| e.index);
+                let change = node.log.config().max(stops);
+                r.expect(CHECK, SLOW_WHILE_CHANGING, at, change <= node.applied, || {
+                    let message = format!(
+                        "node {} took a proposal on the fast path with entry {change}, which conflicts with everything, in its log and only {} applied",
+                        node.id, node.applied
+                    );
+                    (message, Vec::new())
                 });
                 if let Some(proposal) = entry.proposal() {
                     pool_commutes(g, slot, proposal, at, r);
@@ -136,10 +162,10 @@ impl Recovery {
                     result_stands(g, *id, &fast.response, &synced.response, at, r);
                 }
             }
-            Event::Client(ClientEvent::FastComplete { id, term, nodes, response, .. }) => {
-                fast_round(g, *id, *term, nodes, response, at, r);
+            Event::Client(ClientEvent::FastComplete { id, term, config, nodes, response, .. }) => {
+                fast_round(g, *id, (*term, *config), nodes, response, at, r);
                 if let Some(command) = outstanding.iter().find(|c| c.id == *id) {
-                    for slot in 0..g.n {
+                    for slot in 0..g.nodes.len() {
                         if let Some(reign) = g.nodes[slot].leads.filter(|reign| reign.term > *term) {
                             leader_has(g, slot, reign.term, command, at.on(g.nodes[slot].id), r);
                         }
@@ -172,13 +198,14 @@ impl Recovery {
         r: &mut Report,
     ) {
         let node = &g.nodes[slot];
+        let enough = g.config_of(slot).recover();
         let slots: Vec<_> = quorum.iter().filter_map(|&id| g.find(id)).collect();
         let pools: Vec<&[ProposeId]> = slots.iter().map(|&s| self.pool_for(term, s, node.id)).collect();
         let count = |id: ProposeId| pools.iter().filter(|p| p.contains(&id)).count();
         r.judged(CHECK);
         for &id in pools.iter().copied().flatten() {
             let skipped = || g.place(id, &node.log).is_some() || recovered.iter().any(|p| p.id == id) || over(g, slot, id);
-            if count(id) >= recover(g.n) && !skipped() {
+            if count(id) >= enough && !skipped() {
                 r.violate(CHECK, RECOVERS_ENOUGH, at, || {
                     let message = format!(
                         "node {} began term {term} without {}, which is in {} of the {} spec pools it counted: {} are enough to recover it",
@@ -186,7 +213,7 @@ impl Recovery {
                         g.tell(id),
                         count(id),
                         slots.len(),
-                        recover(g.n)
+                        enough
                     );
                     (message, evidence(g, id))
                 });
@@ -195,11 +222,11 @@ impl Recovery {
         for proposal in recovered {
             let now = |s: Slot, pool: &[ProposeId]| pool.contains(&proposal.id) || g.nodes[s].pool_has(proposal.id);
             let most = slots.iter().zip(&pools).filter(|(s, pool)| now(**s, pool)).count();
-            if most < recover(g.n) {
+            if most < enough {
                 r.violate(CHECK, RECOVERS_ONLY, at, || {
                     let message = format!(
                         "node {} recovered {} in term {term}, though only {most} of the {} spec pools it counted hold it: it may never have completed, and {} are needed",
-                        node.id, g.tell(proposal.id), slots.len(), recover(g.n)
+                        node.id, g.tell(proposal.id), slots.len(), enough
                     );
                     (message, evidence(g, proposal.id))
                 });
@@ -249,16 +276,17 @@ fn pool_commutes(g: &Ghost, slot: Slot, new: &Proposal, at: At, r: &mut Report) 
 }
 
 fn exact_quorum(g: &Ghost, slot: Slot, term: Term, voters: &[NodeId], at: At, r: &mut Report) {
-    let distinct = voters.iter().enumerate().all(|(i, id)| !voters[..i].contains(id) && g.find(*id).is_some_and(|s| s < g.n));
-    let holds = distinct && voters.len() == quorum(g.n) && voters.contains(&g.nodes[slot].id);
+    let config = g.config_of(slot);
+    let distinct = voters.iter().enumerate().all(|(i, id)| !voters[..i].contains(id) && g.find(*id).is_some_and(|s| config.has_voter(s)));
+    let holds = distinct && voters.len() == config.quorum() && voters.contains(&g.nodes[slot].id);
     r.expect(CHECK, EXACT_QUORUM, at, holds, || {
         let counted = describe::nodes(voters.iter().copied());
         (
             format!(
                 "node {} began term {term} having counted the spec pools of nodes {counted}, of {} voters: exactly {} are to be counted",
                 g.nodes[slot].id,
-                g.n,
-                quorum(g.n)
+                config.n(),
+                config.quorum()
             ),
             Vec::new(),
         )
@@ -298,16 +326,33 @@ fn leader_has(g: &Ghost, slot: Slot, term: Term, command: &Outstanding, at: At, 
     });
 }
 
-fn fast_round(g: &Ghost, id: ProposeId, term: Term, nodes: &[NodeId], response: &Response, at: At, r: &mut Report) {
-    let slots: Vec<_> = nodes.iter().filter_map(|&n| g.find(n)).filter(|&s| s < g.n).collect();
+fn fast_round(
+    g: &Ghost,
+    id: ProposeId,
+    (term, version): (Term, ConfigVersion),
+    nodes: &[NodeId],
+    response: &Response,
+    at: At,
+    r: &mut Report,
+) {
+    r.expect(CHECK, CONFIG_EXISTS, at, g.configs.contains_key(&version), || {
+        let ConfigVersion { term: t, index } = version;
+        let message = format!(
+            "{} completed on the fast path in term {term} by a configuration of version ({t}, {index}), and no log has one there",
+            g.tell(id)
+        );
+        (message, evidence(g, id))
+    });
+    let config = g.config(version);
+    let slots: Vec<_> = nodes.iter().filter_map(|&n| g.find(n)).filter(|&s| config.has_voter(s)).collect();
     let distinct = slots.iter().enumerate().filter(|(i, s)| !slots[..*i].contains(s)).count();
-    r.expect(CHECK, SUPER_QUORUM, at, distinct >= super_quorum(g.n), || {
+    r.expect(CHECK, SUPER_QUORUM, at, distinct >= config.super_quorum(), || {
         let message = format!(
             "{} completed on the fast path in term {term} with {distinct} of {} voters (nodes {}): a super quorum is {}",
             g.tell(id),
-            g.n,
+            config.n(),
             describe::nodes(nodes.iter().copied()),
-            super_quorum(g.n)
+            config.super_quorum()
         );
         (message, evidence(g, id))
     });
@@ -318,10 +363,43 @@ fn fast_round(g: &Ghost, id: ProposeId, term: Term, nodes: &[NodeId], response: 
         (message, evidence(g, id))
     });
     let leader = execution.map(|e| e.slot);
-    let stranger = slots.iter().find(|&&s| Some(s) != leader && !command.accepts.contains(&(s, term)));
+    let accepted = |s: Slot| command.accepts.iter().filter(move |a| a.slot == s && a.term == term);
+    let stranger = slots.iter().find(|&&s| Some(s) != leader && accepted(s).next().is_none());
     r.expect(CHECK, ACCEPTED_IN_TERM, at, stranger.is_none(), || {
         let voter = g.nodes[*stranger.expect("judged above")].id;
         let message = format!("{} completed on the fast path in term {term} counting node {voter}, which did not accept it in that term: a later leader may have counted its pool before", g.tell(id));
+        (message, evidence(g, id))
+    });
+    same_config(g, id, (term, version), slots.iter().copied().filter(|&s| Some(s) != leader), at, r);
+}
+
+/// Accepts that a fast round of a configuration may count were given by voters that went by the same.
+fn same_config(
+    g: &Ghost,
+    id: ProposeId,
+    (term, version): (Term, ConfigVersion),
+    mut witnesses: impl Iterator<Item = Slot>,
+    at: At,
+    r: &mut Report,
+) {
+    let Some(command) = g.command(id) else { return };
+    let other = witnesses.find_map(|s| {
+        let mut accepts = command.accepts.iter().filter(|a| a.slot == s && a.term == term).peekable();
+        let last = accepts.peek().map(|a| (s, a.config));
+        if accepts.any(|a| a.config == version) { None } else { last }
+    });
+    r.expect(CHECK, ACCEPTED_IN_CONFIG, at, other.is_none(), || {
+        let (slot, config) = other.expect("judged above");
+        let message = format!(
+            "{} completed on the fast path by the configuration of version ({}, {}), counting node {}, which accepted it going by that of \
+             version ({}, {}): their quorums need not meet",
+            g.tell(id),
+            version.term,
+            version.index,
+            g.nodes[slot].id,
+            config.term,
+            config.index
+        );
         (message, evidence(g, id))
     });
 }

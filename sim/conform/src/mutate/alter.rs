@@ -3,7 +3,7 @@
 //! Left out are fields that no step carries, which the checkers of sim/check judge: results and revisions (`response`, `synced`), hashes
 //! (`state_hash`), nonces, an entry's content apart from its command's id; and a read's and an operation's own numbers, which only name.
 
-use curp::{Applied, Entry, Event as NodeEvent, NodeId, Payload, ProposeId};
+use curp::{Applied, ConfigCause, Entry, Event as NodeEvent, LogBase, Membership, NodeId, Payload, ProposeId};
 use history::{ClientEvent, Event, WorldEvent};
 use kv::{Request, Response};
 use std::sync::Arc;
@@ -99,10 +99,13 @@ impl Alterations<'_, '_> {
             }
         });
         // One fewer is a super quorum still, if there was one too many.
-        let n = self.view.nodes.len();
-        let quorum = n / 2 + 1;
-        let super_quorum = n - quorum + quorum / 2 + 1;
-        if nodes.len() == super_quorum {
+        let in_config = |e: &ClientEvent| {
+            matches!(e, ClientEvent::FastComplete { config, .. } if self.view.voters(*config).is_some_and(|n| {
+                let quorum = n / 2 + 1;
+                nodes.len() == n - quorum + quorum / 2 + 1
+            }))
+        };
+        if in_config(event) {
             self.client_with("FastComplete.nodes", event, |e| {
                 if let ClientEvent::FastComplete { nodes, .. } = e {
                     nodes.pop();
@@ -115,7 +118,8 @@ impl Alterations<'_, '_> {
         match event {
             WorldEvent::Disk { file, offset, data } if dropped(self.view, self.at) => {
                 let mut torn = data.as_slice().to_vec();
-                torn.pop();
+                // A zero at the end, of a frame's padding, is there all the same once the file goes on after it.
+                while torn.pop() == Some(0) {}
                 let event = WorldEvent::Disk { file: file.clone(), offset: *offset, data: torn.into() };
                 self.push("Persist.data", Event::World(event), self.node);
             }
@@ -132,12 +136,8 @@ impl Alterations<'_, '_> {
 
     fn node(&mut self, event: &Node) {
         match event {
-            NodeEvent::UseConfig { .. }
-            | NodeEvent::TakeSnapshot { .. }
-            | NodeEvent::CompactLog { .. }
-            | NodeEvent::InstallSnapshot { .. }
-            | NodeEvent::TransferLeader { .. }
-            | NodeEvent::ShutDown { .. } => {}
+            NodeEvent::UseConfig { .. } | NodeEvent::TransferLeader { .. } | NodeEvent::ShutDown { .. } => self.membership(event),
+            NodeEvent::TakeSnapshot { .. } | NodeEvent::CompactLog { .. } | NodeEvent::InstallSnapshot { .. } => self.snapshot(event),
             NodeEvent::Restart { .. } => self.restart(event),
             NodeEvent::UpdateTerm { term } => {
                 // Nobody stands for election in that term.
@@ -220,6 +220,91 @@ impl Alterations<'_, '_> {
                 pool.extend(unknown);
             }
         });
+        self.with("Restart.base", event, |e| {
+            if let NodeEvent::Restart { base, .. } = e {
+                base.index += FAR;
+            }
+        });
+        self.with("Restart.snapshot", event, |e| {
+            if let NodeEvent::Restart { snapshot, .. } = e {
+                *snapshot += FAR;
+            }
+        });
+        self.with("Restart.membership", event, |e| {
+            if let NodeEvent::Restart { membership, .. } = e {
+                membership.version.index += 1;
+            }
+        });
+    }
+
+    fn membership(&mut self, event: &Node) {
+        let of_members = |e: &mut Node, change: &dyn Fn(&mut Membership)| {
+            if let NodeEvent::UseConfig { membership, .. } = e {
+                change(membership);
+            }
+        };
+        match event {
+            NodeEvent::UseConfig { .. } => {
+                self.later_term("UseConfig.term", event);
+                self.with("UseConfig.version", event, |e| of_members(e, &|m| m.version.index += 1));
+                self.with("UseConfig.voters", event, |e| of_members(e, &|m| _ = m.voters.pop()));
+                self.with("UseConfig.learners", event, |e| {
+                    of_members(e, &|m| {
+                        if m.learners.pop().is_none() {
+                            m.learners.extend(m.voters.first());
+                        }
+                    });
+                });
+                self.with("UseConfig.cause", event, |e| {
+                    if let NodeEvent::UseConfig { cause, .. } = e {
+                        *cause = if *cause == ConfigCause::Installed { ConfigCause::Appended } else { ConfigCause::Installed };
+                    }
+                });
+            }
+            NodeEvent::TransferLeader { .. } => {
+                self.later_term("TransferLeader.term", event);
+                let own = self.node;
+                self.with("TransferLeader.to", event, |e| {
+                    if let (NodeEvent::TransferLeader { to, .. }, Some(own)) = (e, own) {
+                        *to = own;
+                    }
+                });
+            }
+            _ => self.with("ShutDown.index", event, |e| set_index(e, |index| index + FAR)),
+        }
+    }
+
+    fn snapshot(&mut self, event: &Node) {
+        match event {
+            NodeEvent::TakeSnapshot { .. } => {
+                self.later_term("TakeSnapshot.term", event);
+                self.with("TakeSnapshot.index", event, |e| set_index(e, |index| index + 1));
+            }
+            NodeEvent::CompactLog { .. } => {
+                let of_base = |e: &mut Node, change: &dyn Fn(&mut LogBase)| {
+                    if let NodeEvent::CompactLog { base } = e {
+                        change(base);
+                    }
+                };
+                self.with("CompactLog.base: index", event, |e| of_base(e, &|base| base.index += FAR));
+                self.with("CompactLog.base: term", event, |e| of_base(e, &|base| base.term += 1));
+            }
+            _ => {
+                self.later_term("InstallSnapshot.term", event);
+                self.with("InstallSnapshot.index", event, |e| set_index(e, |index| index + FAR));
+                self.with("InstallSnapshot.last_term", event, |e| {
+                    if let NodeEvent::InstallSnapshot { last_term, .. } = e {
+                        *last_term += 1;
+                    }
+                });
+                let own = self.node;
+                self.with("InstallSnapshot.from", event, |e| {
+                    if let (NodeEvent::InstallSnapshot { from, .. }, Some(own)) = (e, own) {
+                        *from = own;
+                    }
+                });
+            }
+        }
     }
 
     fn vote(&mut self, event: &Node, [of_term, of_candidate, of_pool]: [&'static str; 3]) {
@@ -274,7 +359,9 @@ impl Alterations<'_, '_> {
         let (of_term, of_index) = match &entry.payload {
             Payload::Command(_) | Payload::Noop => ("LeaderPropose.term", "LeaderPropose.index"),
             Payload::SessionBegin { .. } => ("SessionBegin.term", "SessionBegin.index"),
-            Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => ("SessionEnd.term", "SessionEnd.index"),
+            Payload::SessionEnd { .. } => ("SessionEnd.term", "SessionEnd.index"),
+            Payload::Config { .. } => ("AppendConfig.term", "AppendConfig.index"),
+            Payload::Shutdown => ("AppendShutdown.term", "AppendShutdown.index"),
         };
         self.push(of_term, Event::Node(with_entry(&|e| e.term += 1)), self.node);
         self.push(of_index, Event::Node(with_entry(&|e| e.index += 1)), self.node);
@@ -299,7 +386,23 @@ impl Alterations<'_, '_> {
                 let event = with_entry(&|e| e.payload = Payload::SessionEnd { client: FAR });
                 self.push("SessionEnd.client", Event::Node(event), self.node);
             }
-            Payload::Noop | Payload::SessionBegin { .. } | Payload::Config { .. } | Payload::Shutdown => {}
+            Payload::Config { change, membership } => {
+                // Nobody may be left, and one change is not two.
+                let none = Membership { voters: Vec::new(), ..(**membership).clone() };
+                let mut two = (**membership).clone();
+                two.learners.extend([FAR as NodeId, FAR as NodeId + 1]);
+                let mut another = (**membership).clone();
+                another.version.index += 1;
+                for (label, membership) in
+                    [("AppendConfig.voters", none), ("AppendConfig.learners", two), ("AppendConfig.version", another)]
+                {
+                    let membership = Arc::new(membership);
+                    let event =
+                        with_entry(&|e| e.payload = Payload::Config { change: change.clone(), membership: Arc::clone(&membership) });
+                    self.push(label, Event::Node(event), self.node);
+                }
+            }
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::Shutdown => {}
         }
     }
 
@@ -354,6 +457,17 @@ impl Alterations<'_, '_> {
         let is_command = matches!(event, NodeEvent::AcceptEntries { entries, .. } if entries[0].id().is_some());
         if is_command {
             self.with("AcceptEntries.entries: content", event, |e| first(e, &|entry| entry.payload = Payload::Noop));
+        }
+        let is_config = matches!(event, NodeEvent::AcceptEntries { entries, .. } if entries[0].membership().is_some());
+        if is_config {
+            let fewer = |entry: &mut Entry<Request>| {
+                if let Payload::Config { membership, .. } = &mut entry.payload {
+                    let mut fewer = (**membership).clone();
+                    fewer.voters.pop();
+                    *membership = Arc::new(fewer);
+                }
+            };
+            self.with("AcceptEntries.entries: voters", event, |e| first(e, &fewer));
         }
     }
 
@@ -458,13 +572,12 @@ fn term_of(event: &mut Node) -> Option<&mut u64> {
         | NodeEvent::AdvanceCommit { term, .. }
         | NodeEvent::Execute { term, .. }
         | NodeEvent::ReadRequest { term, .. }
-        | NodeEvent::ReadIndex { term, .. } => Some(term),
-        NodeEvent::UseConfig { .. }
-        | NodeEvent::TakeSnapshot { .. }
-        | NodeEvent::CompactLog { .. }
-        | NodeEvent::InstallSnapshot { .. }
-        | NodeEvent::TransferLeader { .. }
-        | NodeEvent::ShutDown { .. } => None,
+        | NodeEvent::ReadIndex { term, .. }
+        | NodeEvent::UseConfig { term, .. }
+        | NodeEvent::TakeSnapshot { term, .. }
+        | NodeEvent::InstallSnapshot { term, .. }
+        | NodeEvent::TransferLeader { term, .. } => Some(term),
+        NodeEvent::CompactLog { .. } | NodeEvent::ShutDown { .. } => None,
         NodeEvent::LeaderPropose { .. } | NodeEvent::Apply { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => None,
     }
 }
@@ -473,6 +586,9 @@ fn set_index(event: &mut Node, change: impl FnOnce(u64) -> u64) {
     if let NodeEvent::Matched { index, .. }
     | NodeEvent::Execute { index, .. }
     | NodeEvent::Apply { index, .. }
+    | NodeEvent::TakeSnapshot { index, .. }
+    | NodeEvent::InstallSnapshot { index, .. }
+    | NodeEvent::ShutDown { index }
     | NodeEvent::ReadRequest { index, .. } = event
     {
         *index = change(*index);

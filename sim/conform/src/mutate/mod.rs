@@ -1,6 +1,6 @@
 //! Traces that must be refused: one change each to a trace that is allowed.
 //!
-//! Four kinds of change (an event dropped, doubled, exchanged with a later one that depends on it, or with a field altered) to five families
+//! Four kinds of change (an event dropped, doubled, exchanged with a later one that depends on it, or with a field altered) to seven families
 //! of actions. Which ones are made is a hash of family, kind and a counter, so that the same traces always give the same changes.
 //!
 //! Invariant: every change is one that the specification can see, from the changed event on. A change that it provably cannot see is not made,
@@ -32,11 +32,16 @@ pub enum Family {
     Disks,
     /// Linearizable reads, and sessions' beginnings and ends.
     Reads,
+    /// Changes of the configuration, leadership handed over, the cluster's shutdown.
+    Membership,
+    /// Snapshots taken and installed, entries dropped.
+    Snapshots,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 5] = [Family::Rounds, Family::Replication, Family::Elections, Family::Disks, Family::Reads];
+    pub const ALL: [Family; 7] =
+        [Family::Rounds, Family::Replication, Family::Elections, Family::Disks, Family::Reads, Family::Membership, Family::Snapshots];
 
     /// The family of an event; `None` if it is no action of the specification, or one of which nothing can be changed visibly.
     fn of(event: &Event) -> Option<Family> {
@@ -52,16 +57,11 @@ impl Family {
             ) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Noop => Family::Rounds,
-                Payload::SessionBegin { .. } | Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => Family::Reads,
+                Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,
+                Payload::Config { .. } | Payload::Shutdown => Family::Membership,
             }),
-            Event::Node(
-                N::UseConfig { .. }
-                | N::TakeSnapshot { .. }
-                | N::CompactLog { .. }
-                | N::InstallSnapshot { .. }
-                | N::TransferLeader { .. }
-                | N::ShutDown { .. },
-            ) => None,
+            Event::Node(N::UseConfig { .. } | N::TransferLeader { .. } | N::ShutDown { .. }) => Some(Family::Membership),
+            Event::Node(N::TakeSnapshot { .. } | N::CompactLog { .. } | N::InstallSnapshot { .. }) => Some(Family::Snapshots),
             Event::Node(N::WitnessRecord { .. } | N::Execute { .. } | N::PoolDrop { .. }) => Some(Family::Rounds),
             Event::Node(
                 N::AcceptEntries { .. } | N::Matched { .. } | N::AdvanceCommit { .. } | N::Apply { .. } | N::OpenFastPath { .. },
@@ -77,6 +77,7 @@ impl Family {
             Event::Node(N::Restart { .. }) | Event::World(WorldEvent::Crash { .. } | WorldEvent::Disk { .. }) => Some(Family::Disks),
             Event::Node(N::ReadRequest { .. } | N::ReadIndex { .. } | N::ServeRead { .. }) => Some(Family::Reads),
             Event::World(WorldEvent::DiskRemove { .. } | WorldEvent::Send { .. } | WorldEvent::Fatal { .. } | WorldEvent::Pause) => None,
+            Event::World(WorldEvent::DiskLost) => None,
             Event::World(WorldEvent::Resume | WorldEvent::Fault { .. } | WorldEvent::FaultEnd { .. } | WorldEvent::Heal) => None,
         }
     }
@@ -90,6 +91,8 @@ impl fmt::Display for Family {
             Family::Elections => "elections",
             Family::Disks => "crashes and disks",
             Family::Reads => "reads and sessions",
+            Family::Membership => "membership",
+            Family::Snapshots => "snapshots",
         })
     }
 }

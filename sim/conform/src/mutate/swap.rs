@@ -1,11 +1,11 @@
 //! Pairs of events of which the later one cannot happen before the earlier one. Pairs of different nodes without such a dependence may change
 //! places without anybody seeing it, and are not here.
 
-use curp::{Applied, Event as NodeEvent};
+use curp::{Applied, Event as NodeEvent, Payload};
 use history::{ClientEvent, Event, WorldEvent};
 
 use super::view::{Node, View, taken};
-use super::visible::{dropped, read_of};
+use super::visible::{dropped, read_of, stopped};
 
 type Pair = (&'static str, usize);
 
@@ -18,7 +18,7 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
         }
         Event::Client(_) => Vec::new(),
         Event::World(WorldEvent::Crash { .. }) => {
-            let Some(node) = view.events[at].node else { return Vec::new() };
+            let Some(node) = view.events[at].node.filter(|node| !stopped(view, at, *node)) else { return Vec::new() };
             let restart = view.later(at).find(|(_, n, e)| *n == node && matches!(e, NodeEvent::Restart { .. }));
             restart.map(|(q, _, _)| ("Crash, Restart", q)).into_iter().collect()
         }
@@ -49,6 +49,10 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
                 _ => false,
             });
             pair("an entry, AcceptEntries", accepts.map(|(q, _, _)| q));
+            if let Payload::Config { membership, .. } = &entry.payload {
+                let uses = |e: &Node| matches!(e, NodeEvent::UseConfig { membership: m, .. } if m.version == membership.version);
+                pair("AppendConfig, UseConfig", own(&uses));
+            }
             let id = entry.id();
             pair("LeaderPropose, Execute", own(&|e| matches!(e, NodeEvent::Execute { id: done, .. } if Some(*done) == id)));
         }
@@ -78,6 +82,7 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         NodeEvent::Apply { index, id, outcome, .. } => {
             pair("Apply, the next Apply", own(&|e| matches!(e, NodeEvent::Apply { index: next, .. } if *next == index + 1)));
+            pair("Apply, TakeSnapshot", own(&|e| matches!(e, NodeEvent::TakeSnapshot { index: i, .. } if i == index)));
             pair("Apply, ServeRead", own(&|e| matches!(e, NodeEvent::ServeRead { applied, .. } if applied == index)));
             if matches!(outcome, Applied::Done(_)) {
                 let mut next = view.life(at, n);
@@ -129,12 +134,38 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         // Without a dependence that is certain, or with one that another event of the same kind may stand in for.
         NodeEvent::WitnessRecord { .. } | NodeEvent::Matched { .. } | NodeEvent::StepDown { .. } | NodeEvent::ReadIndex { .. } => {}
-        NodeEvent::UseConfig { .. }
-        | NodeEvent::TakeSnapshot { .. }
-        | NodeEvent::CompactLog { .. }
-        | NodeEvent::InstallSnapshot { .. }
-        | NodeEvent::TransferLeader { .. }
-        | NodeEvent::ShutDown { .. } => {}
+        NodeEvent::UseConfig { .. } => {
+            let acts = |e: &Node| {
+                matches!(
+                    e,
+                    NodeEvent::Apply { .. } | NodeEvent::AdvanceCommit { .. } | NodeEvent::Matched { .. } | NodeEvent::PoolDrop { .. }
+                )
+            };
+            pair("UseConfig, what it does next", own(&acts));
+        }
+        NodeEvent::TakeSnapshot { index, .. } => {
+            pair("TakeSnapshot, the next Apply", own(&|e| matches!(e, NodeEvent::Apply { index: next, .. } if *next == index + 1)));
+            if dropped(view, at) {
+                pair("TakeSnapshot, CompactLog", own(&|e| matches!(e, NodeEvent::CompactLog { .. })));
+            }
+        }
+        NodeEvent::CompactLog { .. } if dropped(view, at) => {
+            let restart = view.later(at).find(|(_, m, e)| *m == n && matches!(e, NodeEvent::Restart { .. }));
+            pair("CompactLog, Restart", restart.map(|(q, _, _)| q));
+        }
+        NodeEvent::InstallSnapshot { term, index, .. } => {
+            pair("InstallSnapshot, the next Apply", own(&|e| matches!(e, NodeEvent::Apply { .. })));
+            pair("InstallSnapshot, UseConfig", own(&|e| matches!(e, NodeEvent::UseConfig { .. })));
+            let matched =
+                |e: &Node| matches!(e, NodeEvent::Matched { term: t, peer, index: up_to } if (*t, *peer) == (*term, n) && up_to >= index);
+            pair("InstallSnapshot, Matched", view.later(at).find(|(_, _, e)| matched(e)).map(|(q, _, _)| q));
+        }
+        NodeEvent::ShutDown { .. } => {
+            let restart = view.later(at).find(|(_, m, e)| *m == n && matches!(e, NodeEvent::Restart { .. }));
+            pair("ShutDown, Restart", restart.map(|(q, _, _)| q));
+        }
+        // Any voter may stand for election, told to or not.
+        NodeEvent::TransferLeader { .. } | NodeEvent::CompactLog { .. } => {}
         NodeEvent::RepeatVote { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => {}
     }
     out

@@ -1,6 +1,6 @@
 //! A trace with the questions that the choice of changes asks of it: what comes later, on which node, before it crashes.
 
-use curp::{Event as NodeEvent, NodeId, Payload, Proposal, ProposeId, Term};
+use curp::{ConfigVersion, Event as NodeEvent, Membership, NodeId, Payload, Proposal, ProposeId, Term};
 use history::{ClientEvent, Event, Stamped, WorldEvent};
 use kv::Request;
 use std::collections::BTreeSet;
@@ -64,6 +64,24 @@ impl<'t> View<'t> {
         self.events[at + 1..end].iter().filter(disk).count()
     }
 
+    /// The configuration in force on a node before a position, as it said last.
+    pub fn in_force(&self, at: usize, of: NodeId) -> Option<&'t Membership> {
+        self.earlier(at).find_map(|(_, node, event)| match event {
+            Node::Restart { membership, .. } | Node::UseConfig { membership, .. } if node == of => Some(membership),
+            _ => None,
+        })
+    }
+
+    /// The voters of a configuration that some node said to be in force.
+    pub fn voters(&self, of: ConfigVersion) -> Option<usize> {
+        (0..self.events.len()).filter_map(|q| self.node_event(q)).find_map(|(_, event)| match event {
+            Node::Restart { membership, .. } | Node::UseConfig { membership, .. } if membership.version == of => {
+                Some(membership.voters.len())
+            }
+            _ => None,
+        })
+    }
+
     /// Clients' events after a position.
     pub fn clients_later(&self, at: usize) -> impl Iterator<Item = (usize, &'t ClientEvent)> {
         (at + 1..self.events.len()).filter_map(|q| match &self.events[q].event {
@@ -119,7 +137,8 @@ pub(super) fn name(event: &Event) -> &'static str {
             Node::LeaderPropose { entry, .. } => match entry.payload {
                 Payload::SessionBegin { .. } => "SessionBegin",
                 Payload::SessionEnd { .. } => "SessionEnd",
-                Payload::Config { .. } | Payload::Shutdown => "other",
+                Payload::Config { .. } => "AppendConfig",
+                Payload::Shutdown => "AppendShutdown",
                 Payload::Command(_) | Payload::Noop => "LeaderPropose",
             },
             Node::WitnessRecord { .. } => "WitnessRecord",
@@ -133,12 +152,12 @@ pub(super) fn name(event: &Event) -> &'static str {
             Node::ReadRequest { .. } => "ReadRequest",
             Node::ReadIndex { .. } => "ReadIndex",
             Node::ServeRead { .. } => "ServeRead",
-            Node::UseConfig { .. }
-            | Node::TakeSnapshot { .. }
-            | Node::CompactLog { .. }
-            | Node::InstallSnapshot { .. }
-            | Node::TransferLeader { .. }
-            | Node::ShutDown { .. } => "other",
+            Node::UseConfig { .. } => "UseConfig",
+            Node::TakeSnapshot { .. } => "TakeSnapshot",
+            Node::CompactLog { .. } => "CompactLog",
+            Node::InstallSnapshot { .. } => "InstallSnapshot",
+            Node::TransferLeader { .. } => "TransferLeader",
+            Node::ShutDown { .. } => "ShutDown",
         },
     }
 }

@@ -15,7 +15,9 @@ const FRAMES: usize = 3;
 pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
     match &view.events[at].event {
         Event::Client(event) => client_dropped(view, at, event),
-        Event::World(WorldEvent::Crash { .. }) => view.events[at].node.is_some_and(|node| restarts(view, at, node)),
+        Event::World(WorldEvent::Crash { .. }) => {
+            view.events[at].node.is_some_and(|node| restarts(view, at, node) && !stopped(view, at, node))
+        }
         Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
         Event::World(_) => false,
         Event::Node(event) => view.events[at].node.is_some_and(|node| node_dropped(view, at, node, event)),
@@ -44,12 +46,13 @@ fn node_dropped(view: &View<'_>, at: usize, node: NodeId, event: &Node) -> bool 
         NodeEvent::BecomeLeader { .. } | NodeEvent::LeaderPropose { .. } | NodeEvent::AcceptEntries { .. } => written,
         NodeEvent::AdvanceCommit { .. } | NodeEvent::PoolDrop { .. } => written,
         NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted && written,
-        NodeEvent::UseConfig { .. }
-        | NodeEvent::TakeSnapshot { .. }
-        | NodeEvent::CompactLog { .. }
-        | NodeEvent::InstallSnapshot { .. }
-        | NodeEvent::TransferLeader { .. }
-        | NodeEvent::ShutDown { .. } => false,
+        // Nothing but this may follow its cause.
+        NodeEvent::UseConfig { .. } => written || view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::Apply { .. })),
+        NodeEvent::InstallSnapshot { .. } => view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::Apply { .. })),
+        NodeEvent::TakeSnapshot { .. } => saved(view, at, node),
+        NodeEvent::CompactLog { .. } => found_short(view, at, node),
+        // The other voter may stand for election unasked, and a node that has stopped is as one that crashed.
+        NodeEvent::TransferLeader { .. } | NodeEvent::ShutDown { .. } => false,
         // A vote repeated and a Record repeated repeat what is known.
         NodeEvent::RepeatVote { .. } => false,
         NodeEvent::Restart { .. } => view.life(at, node).next().is_some(),
@@ -99,8 +102,34 @@ fn counts(view: &View<'_>, at: usize, leader: NodeId, (term, peer, index): (Term
         };
         view.earlier(q).any(matched)
     };
-    let others = view.nodes.iter().filter(|of| **of != leader && acknowledged(**of)).count();
-    !acknowledged(peer) && others + 1 < view.nodes.len() / 2 + 1
+    let Some(in_force) = view.in_force(q, leader) else { return false };
+    let others = in_force.voters.iter().filter(|of| **of != leader && acknowledged(**of)).count();
+    let own = usize::from(in_force.is_voter(leader));
+    in_force.is_voter(peer) && !acknowledged(peer) && others + own < in_force.voters.len() / 2 + 1
+}
+
+/// Whether the snapshot's record became durable for certain: entries were dropped after it, and no other one can have been the reason.
+fn saved(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    let of_snapshots = |e: &Node| matches!(e, NodeEvent::TakeSnapshot { .. } | NodeEvent::CompactLog { .. } | NodeEvent::Restart { .. });
+    let before = view.earlier(at).find(|(_, n, e)| *n == node && of_snapshots(e));
+    let after = view.life(at, node).find(|(_, _, e)| of_snapshots(e));
+    let waits = before.is_some_and(|(_, _, e)| matches!(e, NodeEvent::TakeSnapshot { .. }));
+    !waits && after.is_some_and(|(_, _, e)| matches!(e, NodeEvent::CompactLog { .. }))
+}
+
+/// Whether the node's next start finds a log that begins where only this event can have made it begin.
+fn found_short(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    let restart = view.later(at).find_map(|(q, n, e)| match e {
+        NodeEvent::Restart { base, .. } if n == node => Some((q, base.index)),
+        _ => None,
+    });
+    let Some((q, found)) = restart else { return false };
+    let reasons = view.earlier(q).filter(|(p, n, _)| *n == node && *p != at).map(|(_, _, e)| match e {
+        NodeEvent::CompactLog { base } | NodeEvent::Restart { base, .. } => base.index,
+        NodeEvent::InstallSnapshot { index, .. } => *index,
+        _ => 0,
+    });
+    reasons.max().unwrap_or(0) < found
 }
 
 /// Whether the read was requested once, so that it is served by this grant or not at all.
@@ -123,6 +152,12 @@ fn restarts(view: &View<'_>, at: usize, node: NodeId) -> bool {
     view.later(at).any(|(_, n, e)| n == node && matches!(e, NodeEvent::Restart { .. }))
 }
 
+/// Whether the node has stopped by itself: a crash takes nothing then.
+pub(super) fn stopped(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    let last = view.earlier(at).find(|(_, n, _)| *n == node);
+    last.is_some_and(|(_, _, e)| matches!(e, NodeEvent::ShutDown { .. }))
+}
+
 /// Whether an event cannot happen twice in a row.
 pub(super) fn doubled(event: &Event) -> bool {
     match event {
@@ -143,12 +178,10 @@ fn node_doubled(event: &NodeEvent<Request>) -> bool {
         // A Record, a vote, a serving may be repeated.
         NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted,
         NodeEvent::RepeatVote { .. } | NodeEvent::ServeRead { .. } => false,
-        NodeEvent::UseConfig { .. }
-        | NodeEvent::TakeSnapshot { .. }
-        | NodeEvent::CompactLog { .. }
-        | NodeEvent::InstallSnapshot { .. }
-        | NodeEvent::TransferLeader { .. }
-        | NodeEvent::ShutDown { .. } => false,
+        // It may be said twice.
+        NodeEvent::TransferLeader { .. } => false,
+        NodeEvent::UseConfig { .. } | NodeEvent::ShutDown { .. } => true,
+        NodeEvent::TakeSnapshot { .. } | NodeEvent::CompactLog { .. } | NodeEvent::InstallSnapshot { .. } => true,
         NodeEvent::AcceptEntries { entries, .. } => !entries.is_empty(),
         NodeEvent::Restart { .. } | NodeEvent::UpdateTerm { .. } | NodeEvent::StepDown { .. } | NodeEvent::Campaign { .. } => true,
         NodeEvent::GrantVote { .. } | NodeEvent::BecomeLeader { .. } | NodeEvent::OpenFastPath { .. } => true,

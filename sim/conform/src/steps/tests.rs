@@ -2,7 +2,17 @@
 
 use super::*;
 use crate::samples::{self, Bytes, Trace, command, done, id, other};
-use curp::ConfigVersion;
+use curp::{ConfigChange, LogBase};
+use std::sync::Arc;
+
+fn membership() -> Membership {
+    let version = ConfigVersion { term: 1, index: 4 };
+    Membership { version, voters: vec![1, 2], learners: vec![3], ..Membership::default() }
+}
+
+fn config() -> Payload<Request> {
+    Payload::Config { change: ConfigChange::AddLearner { node: 3, address: String::new() }, membership: Arc::new(membership()) }
+}
 
 /// The steps of a trace, as the module has them, without the brackets.
 fn told(trace: &Trace) -> Vec<String> {
@@ -30,12 +40,15 @@ fn events_of_elections() {
         last_index: 4,
         last_term: 2,
         pool: pool.clone(),
-        base: curp::LogBase::default(),
-        snapshot: 0,
+        base: LogBase { index: 1, term: 1 },
+        snapshot: 2,
         state_hash: 0,
-        membership: curp::Membership::default(),
+        membership: membership(),
     };
-    assert_eq!(one(restart), r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}"#);
+    assert_eq!(
+        one(restart),
+        r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}, base |-> 1, snap |-> 2, ver |-> <<1, 4>>, vs |-> {1, 2}, ls |-> {3}"#
+    );
     assert_eq!(one(NodeEvent::UpdateTerm { term: 3 }), r#""UpdateTerm", i |-> 1, n |-> 2, t |-> 3"#);
     assert_eq!(one(NodeEvent::StepDown { term: 3 }), r#""StepDown", i |-> 1, n |-> 2, t |-> 3"#);
     assert_eq!(one(NodeEvent::Campaign { term: 3 }), r#""Campaign", i |-> 1, n |-> 2, t |-> 3"#);
@@ -47,7 +60,7 @@ fn events_of_elections() {
     let entries = vec![other(3, 5, Payload::Noop), command(3, 6, id(1), "k")];
     assert_eq!(
         one(NodeEvent::BecomeLeader { term: 3, quorum: vec![1, 2], entries }),
-        r#""BecomeLeader", i |-> 1, n |-> 2, t |-> 3, q |-> {1, 2}, es |-> <<[t |-> 3, k |-> "noop", v |-> 0, cfg |-> {}, fi |-> 0], [t |-> 3, k |-> "cmd", v |-> 1, cfg |-> {}, fi |-> 1]>>"#
+        r#""BecomeLeader", i |-> 1, n |-> 2, t |-> 3, q |-> {1, 2}, es |-> <<[t |-> 3, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0], [t |-> 3, k |-> "cmd", v |-> 1, cfg |-> {}, lrn |-> {}, fi |-> 1]>>"#
     );
 }
 
@@ -74,6 +87,47 @@ fn events_of_rounds() {
 }
 
 #[test]
+fn events_of_membership() {
+    let append = |payload| one(NodeEvent::LeaderPropose { entry: other(1, 4, payload), fast: false });
+    assert_eq!(append(config()), r#""AppendConfig", i |-> 1, n |-> 2, t |-> 1, idx |-> 4, ver |-> <<1, 4>>, vs |-> {1, 2}, ls |-> {3}"#);
+    assert_eq!(append(Payload::Shutdown), r#""AppendShutdown", i |-> 1, n |-> 2, t |-> 1, idx |-> 4"#);
+    for (cause, word) in [(ConfigCause::Appended, "appended"), (ConfigCause::Undone, "undone"), (ConfigCause::Installed, "installed")] {
+        let uses = one(NodeEvent::UseConfig { term: 2, membership: membership(), cause });
+        let expected =
+            format!(r#""UseConfig", i |-> 1, n |-> 2, t |-> 2, ver |-> <<1, 4>>, vs |-> {{1, 2}}, ls |-> {{3}}, why |-> "{word}""#);
+        assert_eq!(uses, expected);
+    }
+    assert_eq!(one(NodeEvent::TransferLeader { term: 2, to: 3 }), r#""TransferLeader", i |-> 1, n |-> 2, to |-> 3, t |-> 2"#);
+    assert_eq!(one(NodeEvent::ShutDown { index: 5 }), r#""ShutDown", i |-> 1, n |-> 2, idx |-> 5"#);
+    let mut trace = Trace::new();
+    let entries = vec![other(1, 4, config()), other(1, 5, Payload::Shutdown)];
+    trace.node(3, NodeEvent::AcceptEntries { term: 1, from: 1, truncated: false, entries });
+    let told = told(&trace);
+    assert!(told[0].contains(r#"e |-> [t |-> 1, k |-> "config", v |-> 0, cfg |-> {1, 2}, lrn |-> {3}, fi |-> 0]"#), "{}", told[0]);
+    assert!(told[1].contains(r#"e |-> [t |-> 1, k |-> "shut", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]"#), "{}", told[1]);
+}
+
+#[test]
+fn events_of_snapshots() {
+    let take = NodeEvent::TakeSnapshot { index: 4, term: 2, state_hash: 9 };
+    assert_eq!(one(take), r#""TakeSnapshot", i |-> 1, n |-> 2, idx |-> 4, st |-> 2"#);
+    let compact = NodeEvent::CompactLog { base: LogBase { index: 3, term: 2 } };
+    assert_eq!(one(compact), r#""CompactLog", i |-> 1, n |-> 2, idx |-> 3, st |-> 2"#);
+    let install = NodeEvent::InstallSnapshot { term: 3, from: 1, index: 4, last_term: 2, state_hash: 9 };
+    assert_eq!(one(install), r#""InstallSnapshot", i |-> 1, n |-> 2, l |-> 1, t |-> 3, idx |-> 4, st |-> 2"#);
+    let (mut trace, mut bytes) = (Trace::new(), Bytes::new());
+    bytes.repairs().into_iter().for_each(|data| trace.disk(2, data));
+    trace.disk(2, bytes.append(&[samples::noop_record(1, 1)]));
+    trace.disk(2, bytes.append(&[samples::noop_record(1, 2), samples::snapshot_record(1, 1)]));
+    trace.disk(2, bytes.append(&[samples::snapshot_record(2, 5)]));
+    let told = told(&trace);
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[1].ends_with("snap |-> 0, st |-> 0, cut |-> FALSE"), "{}", told[1]);
+    assert_eq!(told[2], r#""SaveSnapshot", i |-> 2, n |-> 2, idx |-> 1, st |-> 1"#);
+    assert!(told[3].ends_with("es |-> <<>>, pool |-> {}, snap |-> 5, st |-> 2, cut |-> TRUE"), "{}", told[3]);
+}
+
+#[test]
 fn a_refused_record_is_no_step() {
     let mut trace = Trace::new();
     let NodeEvent::WitnessRecord { proposal, .. } = samples::witness_record(id(1), "k") else { unreachable!() };
@@ -90,8 +144,8 @@ fn events_of_replication() {
     assert_eq!(
         told(&trace),
         [
-            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 4, e |-> [t |-> 2, k |-> "cmd", v |-> 1, cfg |-> {}, fi |-> 1], cut |-> TRUE"#,
-            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 5, e |-> [t |-> 2, k |-> "begin", v |-> 5, cfg |-> {}, fi |-> 0], cut |-> FALSE"#,
+            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 4, e |-> [t |-> 2, k |-> "cmd", v |-> 1, cfg |-> {}, lrn |-> {}, fi |-> 1], cut |-> TRUE"#,
+            r#""AcceptEntries", i |-> 0, n |-> 3, l |-> 1, t |-> 2, idx |-> 5, e |-> [t |-> 2, k |-> "begin", v |-> 5, cfg |-> {}, lrn |-> {}, fi |-> 0], cut |-> FALSE"#,
         ]
     );
     assert_eq!(one(NodeEvent::Matched { term: 2, peer: 3, index: 5 }), r#""Matched", i |-> 1, n |-> 2, m |-> 3, t |-> 2, k |-> 5"#);
@@ -100,8 +154,16 @@ fn events_of_replication() {
     assert_eq!(commit(false), r#""FollowCommit", i |-> 1, n |-> 2, t |-> 2, k |-> 5"#);
     let apply = |id, outcome| one(NodeEvent::Apply { index: 5, id, outcome, state_hash: 9 });
     assert_eq!(apply(Some(id(1)), done()), r#""Apply", i |-> 1, n |-> 2, idx |-> 5, c |-> 1, out |-> "done""#);
-    let outcomes = [Applied::Nothing, Applied::Duplicate, Applied::Refused, Applied::SessionBegun, Applied::SessionEnded];
-    for (outcome, word) in outcomes.into_iter().zip(["nothing", "dup", "refused", "begun", "ended"]) {
+    let outcomes = [
+        (Applied::Nothing, "nothing"),
+        (Applied::Duplicate, "dup"),
+        (Applied::Refused, "refused"),
+        (Applied::SessionBegun, "begun"),
+        (Applied::SessionEnded, "ended"),
+        (Applied::Configured, "configured"),
+        (Applied::ShutDown, "shutdown"),
+    ];
+    for (outcome, word) in outcomes {
         assert_eq!(apply(None, outcome), format!(r#""Apply", i |-> 1, n |-> 2, idx |-> 5, c |-> 0, out |-> "{word}""#));
     }
 }
@@ -160,9 +222,9 @@ fn what_becomes_durable_is_a_step_and_other_things_of_the_world_are_not() {
     trace.world(Some(2), WorldEvent::DiskRemove { file: Bytes::FILE.into() });
     let told = told(&trace);
     assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, fi |-> 0]>>, pool |-> {1}"#), "{}", told[0]);
+    assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]>>, pool |-> {1}, snap |-> 0, st |-> 0, cut |-> FALSE"#), "{}", told[0]);
     assert!(told[1].starts_with(r#""Crash""#));
-    assert!(told[2].contains(r#"k |-> 0, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#), "{}", told[2]);
+    assert_eq!(told[2], r#""LoseDisk", i |-> 7, n |-> 2"#, "it was down");
 }
 
 #[test]

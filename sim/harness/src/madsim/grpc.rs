@@ -3,6 +3,7 @@
 //! slow links, storms) have no counterpart there and have no effect.
 
 use curp::NodeId;
+use plan::FaultKind;
 use server::rpc::{self, Board, Inbox, PeerCalls, Services};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +16,8 @@ use crate::observe::probe;
 
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
+/// Where the peers of a node whose address was changed find it.
+const OTHER_PEER_PORT: u16 = 2381;
 
 /// Where each node is.
 pub(crate) struct Members {
@@ -22,6 +25,8 @@ pub(crate) struct Members {
     pub(crate) clients: BTreeMap<NodeId, String>,
     /// For peers.
     pub(crate) peers: BTreeMap<NodeId, String>,
+    /// Whether the plan gives nodes other addresses.
+    pub(crate) moves: bool,
 }
 
 /// The transport of a run over gRPC.
@@ -50,8 +55,9 @@ impl Grpc {
         let (min, max) = (network.latency_us_min, network.latency_us_max + network.jitter_us_max);
         let latency = Duration::from_micros(min)..Duration::from_micros(max.max(min) + 1);
         madsim::net::NetSim::current().update_config(|config| config.send_latency = latency);
-        let addresses = |port| (1..=cluster.plan.cluster.voters).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect();
-        let members = Members { clients: addresses(CLIENT_PORT), peers: addresses(PEER_PORT) };
+        let addresses = |port| (1..=cluster.plan.nodes()).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect();
+        let moves = cluster.plan.fault.iter().any(|f| matches!(f.kind, FaultKind::UpdateMember { .. }));
+        let members = Members { clients: addresses(CLIENT_PORT), peers: addresses(PEER_PORT), moves };
         Some(Grpc { members: Arc::new(members), clogged: BTreeSet::new() })
     }
 
@@ -78,14 +84,17 @@ impl Grpc {
 pub(crate) fn serve(id: NodeId, inbox: Inbox, members: &Members) -> PeerCalls {
     let board = Arc::<Board>::default();
     let services = Services::new(inbox.clone(), board.clone());
-    let (clients, peers) = (services.clone(), services);
+    let (clients, peers, moves) = (services.clone(), services, members.moves);
     tokio::spawn(async move {
         let served = rpc::serve_clients(clients, SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending()).await;
         tracing::error!("node {id} does not serve clients any more: {served:?}");
     });
-    tokio::spawn(async move {
-        let served = rpc::serve_peers(peers, SocketAddr::new(node_ip(id), PEER_PORT), std::future::pending()).await;
-        tracing::error!("node {id} does not serve peers any more: {served:?}");
-    });
+    for port in std::iter::once(PEER_PORT).chain(moves.then_some(OTHER_PEER_PORT)) {
+        let peers = peers.clone();
+        tokio::spawn(async move {
+            let served = rpc::serve_peers(peers, SocketAddr::new(node_ip(id), port), std::future::pending()).await;
+            tracing::error!("node {id} does not serve peers any more: {served:?}");
+        });
+    }
     PeerCalls::new(id, &members.peers, inbox, board).expect("the addresses are addresses")
 }

@@ -51,7 +51,7 @@ async fn conduct(stage: Arc<Stage>, mut ending: Ending) -> Ended {
             Err(missing) => break missing,
         }
     };
-    let at_rest = if missing.is_empty() { stage.with(|cluster| judge::hashes_at_rest(cluster, &processes)) } else { Vec::new() };
+    let at_rest = if missing.is_empty() { stage.with(|cluster| judge::at_rest(cluster, &processes)) } else { Vec::new() };
     processes.kill_all();
     // Nothing is ready when a timer fires: by then the killed tasks are dropped.
     tokio::time::sleep(Duration::from_millis(1)).await;

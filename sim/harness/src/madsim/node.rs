@@ -128,4 +128,12 @@ impl Host for NodeHost {
             cluster.queue.push(now, Next::Fatal { node, life });
         });
     }
+
+    fn shut_down(&self) {
+        let (node, life) = (self.id, self.life);
+        self.stage.with(|cluster| {
+            let now = cluster.now;
+            cluster.queue.push(now, Next::ShutDown { node, life });
+        });
+    }
 }

@@ -91,7 +91,7 @@ pub(crate) struct Processes {
 impl Processes {
     /// None started. Must be called inside the runtime.
     pub(crate) fn new(stage: &Arc<Stage>) -> Self {
-        let (nodes, clients) = stage.with(|cluster| (cluster.processes.len(), cluster.callers.len()));
+        let (nodes, clients) = stage.with(|cluster| (cluster.processes.len(), cluster.clients()));
         Processes {
             stage: stage.clone(),
             runtime: madsim::runtime::Handle::current(),
@@ -134,7 +134,7 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
             stage.with(|cluster| cluster.note_recovery(id, recovery));
             node
         }
-        Err(reason) => return stage.with(|cluster| cluster.refuse(id, reason.to_string())),
+        Err(reason) => return stage.with(|cluster| cluster.refuse(id, &reason)),
     };
     lock(&slot).running = Some(node.clone());
     let storage = node.clone();

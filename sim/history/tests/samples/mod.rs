@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use curp::{Applied, ConfigVersion, Entry, Event as NodeEvent, Payload, Proposal, ProposeId, Synced};
+use curp::{
+    Applied, ConfigCause, ConfigChange, ConfigVersion, Entry, Event as NodeEvent, LogBase, Membership, Payload, Proposal, ProposeId, Synced,
+};
 use history::*;
 use kv::*;
 
@@ -42,13 +44,29 @@ pub(crate) fn responses() -> Vec<Response> {
     vec![put, none, range, delete, txn]
 }
 
+pub(crate) fn membership() -> Membership {
+    let addresses = [(7, "127.0.0.1:2380".to_owned()), (9, String::new())].into();
+    Membership { version: ConfigVersion { term: 4, index: u64::MAX }, voters: vec![1, 2, 7], learners: vec![9], addresses }
+}
+
+fn changes() -> Vec<ConfigChange> {
+    let address = || "127.0.0.1:2380".to_owned();
+    vec![
+        ConfigChange::AddLearner { node: 7, address: address() },
+        ConfigChange::Promote { node: 7 },
+        ConfigChange::Remove { node: u32::MAX },
+        ConfigChange::Update { node: 7, address: address() },
+    ]
+}
+
 fn events() -> Vec<Event> {
     let proposals = requests().into_iter().enumerate();
     let proposals: Vec<_> = proposals
         .map(|(i, command)| Arc::new(Proposal { id: id(u64::MAX, i as u64 + 1), first_incomplete: 1, command: Arc::new(command) }))
         .collect();
     let mut payloads: Vec<Payload<Request>> = proposals.iter().map(|p| Payload::Command(p.clone())).collect();
-    payloads.extend([Payload::Noop, Payload::SessionBegin { nonce: u64::MAX }, Payload::SessionEnd { client: 4 }]);
+    payloads.extend([Payload::Noop, Payload::SessionBegin { nonce: u64::MAX }, Payload::SessionEnd { client: 4 }, Payload::Shutdown]);
+    payloads.extend(changes().into_iter().map(|change| Payload::Config { change, membership: Arc::new(membership()) }));
     let entries: Vec<_> =
         payloads.into_iter().enumerate().map(|(i, payload)| Arc::new(Entry { term: 2, index: i as u64 + 1, payload })).collect();
     let synced = |response: &Response| Synced { revision: 41, response: response.clone() };
@@ -61,10 +79,10 @@ fn events() -> Vec<Event> {
             last_index: 0,
             last_term: 0,
             pool: vec![],
-            base: curp::LogBase::default(),
+            base: LogBase::default(),
             snapshot: 0,
             state_hash: 0,
-            membership: curp::Membership::default(),
+            membership: Membership::initial([3, 1, 2]),
         },
         NodeEvent::Restart {
             term: 3,
@@ -73,10 +91,10 @@ fn events() -> Vec<Event> {
             last_index: 17,
             last_term: 3,
             pool: vec![id(3, 1), id(3, 2)],
-            base: curp::LogBase::default(),
-            snapshot: 0,
-            state_hash: 0,
-            membership: curp::Membership::default(),
+            base: LogBase { index: 8, term: 2 },
+            snapshot: 9,
+            state_hash: u64::MAX,
+            membership: membership(),
         },
         NodeEvent::UpdateTerm { term: 4 },
         NodeEvent::StepDown { term: 4 },
@@ -92,7 +110,14 @@ fn events() -> Vec<Event> {
         NodeEvent::ReadRequest { term: 5, round: 8, read: (7, u64::MAX), index: 3 },
         NodeEvent::ReadIndex { term: 5, round: 8, quorum: vec![1, 2, 3] },
         NodeEvent::ServeRead { read: (7, u64::MAX), read_index: 3, applied: 4 },
+        NodeEvent::TakeSnapshot { index: 9, term: 2, state_hash: u64::MAX },
+        NodeEvent::CompactLog { base: LogBase { index: 8, term: 2 } },
+        NodeEvent::InstallSnapshot { term: 5, from: 1, index: 9, last_term: 2, state_hash: 1 << 63 },
+        NodeEvent::TransferLeader { term: 5, to: 2 },
+        NodeEvent::ShutDown { index: 12 },
     ];
+    let causes = [ConfigCause::Appended, ConfigCause::Undone, ConfigCause::Installed];
+    node.extend(causes.map(|cause| NodeEvent::UseConfig { term: 5, membership: membership(), cause }));
     node.extend(entries.iter().map(|entry| NodeEvent::LeaderPropose { entry: entry.clone(), fast: false }));
     let config = ConfigVersion { term: 1, index: 2 };
     let record = |p: &Arc<Proposal<Request>>| (p.clone(), true, false);
@@ -107,6 +132,7 @@ fn events() -> Vec<Event> {
     node.extend(responses().into_iter().map(|response| NodeEvent::Execute { term: 1, id: id(1, 2), index: 3, response }));
     let mut outcomes: Vec<Applied<Response>> = responses().iter().map(|response| Applied::Done(synced(response))).collect();
     outcomes.extend([Applied::Nothing, Applied::Duplicate, Applied::Refused, Applied::SessionBegun, Applied::SessionEnded]);
+    outcomes.extend([Applied::Configured, Applied::ShutDown]);
     node.extend(outcomes.into_iter().map(|outcome| NodeEvent::Apply { index: 8, id: Some(id(1, 2)), outcome, state_hash: u64::MAX }));
     node.push(NodeEvent::Apply { index: 8, id: None, outcome: Applied::Nothing, state_hash: 1 << 63 });
 
@@ -135,6 +161,7 @@ fn events() -> Vec<Event> {
         WorldEvent::Disk { file: "log.0".into(), offset: 0, data: vec![].into() },
         WorldEvent::Disk { file: "log.0".into(), offset: 1 << 40, data: (0..=255).collect::<Vec<u8>>().into() },
         WorldEvent::DiskRemove { file: "log.0".into() },
+        WorldEvent::DiskLost,
         WorldEvent::Crash { power: true, in_flight: 3, lost_bytes: 4096 },
         WorldEvent::Fatal { reason: "sync failed: \"disk\"\n".into() },
         WorldEvent::Pause,
@@ -172,6 +199,12 @@ pub(crate) fn name(event: &Event) -> &'static str {
             NodeEvent::Apply { .. } => "Apply",
             NodeEvent::PoolDrop { .. } => "PoolDrop",
             NodeEvent::ServeRead { .. } => "ServeRead",
+            NodeEvent::UseConfig { .. } => "UseConfig",
+            NodeEvent::TakeSnapshot { .. } => "TakeSnapshot",
+            NodeEvent::CompactLog { .. } => "CompactLog",
+            NodeEvent::InstallSnapshot { .. } => "InstallSnapshot",
+            NodeEvent::TransferLeader { .. } => "TransferLeader",
+            NodeEvent::ShutDown { .. } => "ShutDown",
         },
         Event::Client(event) => match event {
             ClientEvent::SessionOpen { .. } => "SessionOpen",
@@ -186,6 +219,7 @@ pub(crate) fn name(event: &Event) -> &'static str {
         Event::World(event) => match event {
             WorldEvent::Disk { .. } => "Disk",
             WorldEvent::DiskRemove { .. } => "DiskRemove",
+            WorldEvent::DiskLost => "DiskLost",
             WorldEvent::Send { .. } => "Send",
             WorldEvent::Crash { .. } => "Crash",
             WorldEvent::Fatal { .. } => "Fatal",

@@ -12,6 +12,22 @@ pub(super) struct Context<'a> {
     pub(super) heal_us: u64,
     /// When bursts of operations begin.
     pub(super) bursts: &'a [u64],
+    /// Whether the scenario has nodes that join: then partitions name the newest too.
+    pub(super) grows: bool,
+}
+
+/// The most nodes that join in one run.
+const JOINERS_MAX: u32 = 6;
+
+impl Attack {
+    /// Whether a node joins in it.
+    pub(super) fn grows(&self) -> bool {
+        self.step.iter().any(|step| match step.kind {
+            StepKind::AddMember { .. } => true,
+            StepKind::LoseDisk { replace_percent, .. } => replace_percent > 0,
+            _ => false,
+        })
+    }
 }
 
 /// All faults of a run. Each attack and each time it is done has draws of its own.
@@ -31,6 +47,20 @@ pub(super) fn faults(draws: Draws, attacks: &[Attack], context: &Context) -> Vec
     }
     // In the order of time, those with an anchor last.
     faults.sort_by_key(|f| if let When::AtUs(at) = f.when { at } else { u64::MAX });
+    // Nodes that join are numbered in this order, once and for all; those beyond the limit do not join.
+    let mut joiner = context.voters;
+    faults.retain_mut(|fault| {
+        let Some(node) = fault.kind.joiner_mut() else { return true };
+        if joiner < context.voters + JOINERS_MAX {
+            joiner += 1;
+            *node = joiner;
+            return true;
+        }
+        if let FaultKind::LoseDisk { replace, .. } = &mut fault.kind {
+            *replace = None;
+        }
+        !matches!(fault.kind, FaultKind::AddMember { .. })
+    });
     for (id, fault) in (1..).zip(&mut faults) {
         fault.id = id;
     }
@@ -120,6 +150,19 @@ fn kind(s: &mut Sequence, step: &Step, context: &Context, shapes_off: u64) -> Fa
             let by = by_us.draw(s) as i64;
             FaultKind::WallClockStep { node: Target::Node(any(s, context)), by_us: if back { -by } else { by } }
         }
+        StepKind::AddMember { promote_percent } => FaultKind::AddMember { node: 0, promote: percent(s, *promote_percent) },
+        StepKind::RemoveMember { node, stop_percent, stop_after_us } => {
+            let (node, stops, after) = (who(s, node, context), percent(s, *stop_percent), stop_after_us.draw(s));
+            FaultKind::RemoveMember { node, stop_after_us: stops.then_some(after) }
+        }
+        StepKind::LoseDisk { node, down_us, replace_percent } => {
+            let (node, down_us) = (who(s, node, context), down_us.draw(s));
+            FaultKind::LoseDisk { node, down_us, replace: percent(s, *replace_percent).then_some(0) }
+        }
+        StepKind::UpdateMember { node } => FaultKind::UpdateMember { node: who(s, node, context) },
+        StepKind::MoveLeader { to } => FaultKind::MoveLeader { to: who(s, to, context) },
+        StepKind::TakeSnapshot { node } => FaultKind::TakeSnapshot { node: who(s, node, context) },
+        StepKind::Shutdown { down_us } => FaultKind::Shutdown { down_us: down_us.draw(s) },
     }
 }
 
@@ -137,6 +180,7 @@ fn who(s: &mut Sequence, among: &[Who], context: &Context) -> Target {
     match drawn {
         Who::Leader => Target::Leader,
         Who::Anchor => Target::AnchorNode,
+        Who::Newest => Target::Newest,
         Who::Follower if context.voters > 1 => Target::Follower(number.below(u64::from(context.voters) - 1) as u32 + 1),
         Who::Follower | Who::Any => Target::Node(number.below(context.voters.into()) as u32 + 1),
     }
@@ -145,6 +189,7 @@ fn who(s: &mut Sequence, among: &[Who], context: &Context) -> Target {
 /// The nodes in a drawn order.
 fn shuffled(s: &mut Sequence, context: &Context) -> Vec<Member> {
     let mut nodes: Vec<Member> = (1..=context.voters).map(|n| Member::Node(Target::Node(n))).collect();
+    nodes.extend(context.grows.then_some(Member::Node(Target::Newest)));
     s.shuffle(&mut nodes);
     nodes
 }
@@ -169,7 +214,7 @@ fn client_sides(s: &mut Sequence, context: &Context) -> (Vec<Member>, Vec<Member
 /// Two groups, each with a part of the nodes and of the clients.
 fn groups(s: &mut Sequence, context: &Context) -> (Vec<Member>, Vec<Member>) {
     let mut left = shuffled(s, context);
-    let mut right = left.split_off(s.draw().range(1..=u64::from(context.voters.max(2)) - 1) as usize);
+    let mut right = left.split_off(s.draw().range(1..=(left.len() as u64).max(2) - 1) as usize);
     let (with_left, with_right) = client_sides(s, context);
     left.extend(with_left);
     right.extend(with_right);

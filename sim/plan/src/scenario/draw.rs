@@ -2,7 +2,7 @@
 //! different numbers for the rest, so that no two runs are busy with the same things.
 
 use super::attack::{Context, faults};
-use super::spec::{Clock, Disk, Mix, Network, Scenario, Span, Timing};
+use super::spec::{Attack, Clock, Disk, Mix, Network, Scenario, Snapshots, Span, Timing};
 use crate::{Action, CasBy, Cluster, End, Heal, Op, PLAN_VERSION, Plan, Workload};
 use kv::Bytes;
 use world::{ClockParams, DiskParams, Draws, ExecutionParams, NetworkParams, Sequence};
@@ -21,11 +21,14 @@ impl Scenario {
         let network = self.network.draw(&mut draws.sequence("plan.network", 0));
         let disk = self.disk.draw(&mut draws.sequence("plan.disk", 0));
         let mut cluster = self.timing.draw(&mut draws.sequence("plan.timing", 0), voters);
+        self.snapshots.draw(&mut draws.sequence("plan.snapshots", 0), &mut cluster);
         leave_time(&mut cluster, &network, &disk, self.clock.rate_ppm.1);
         let ready_us = 4 * cluster.election_timeout_ms_max * 1000;
         let bursts = self.bursts(&mut draws.sequence("plan.bursts", 0), ready_us.min(self.calm_ms * 1000 / 2), heal_us);
-        let context = Context { voters, clients, calm_us: self.calm_ms * 1000, heal_us, bursts: &bursts.starts_us };
+        let (calm_us, grows) = (self.calm_ms * 1000, self.attack.iter().any(Attack::grows));
+        let context = Context { voters, clients, calm_us, heal_us, bursts: &bursts.starts_us, grows };
         let fault = faults(draws, &self.attack, &context);
+        let nodes = fault.iter().filter_map(|f| f.kind.joiner()).fold(voters, u32::max);
         Plan {
             version: PLAN_VERSION,
             scenario: self.name.clone(),
@@ -34,7 +37,7 @@ impl Scenario {
             cluster,
             network,
             disk,
-            clock: (1..=voters).map(|n| self.clock.draw(&mut draws.sequence("plan.clock", n.into()))).collect(),
+            clock: (1..=nodes).map(|n| self.clock.draw(&mut draws.sequence("plan.clock", n.into()))).collect(),
             execution: ExecutionParams { delay_us_min: 1, delay_us_max: execution_us_max.max(1) },
             workload,
             heal: Heal { at_us: heal_us },
@@ -169,7 +172,21 @@ impl Timing {
             election_timeout_ms_max: election_timeout_ms_min + spread,
             append_entries_max: self.append_entries_max.draw(s).max(1) as u32,
             hand_over_ms: self.hand_over_ms.draw(s),
+            append_bytes_max: self.append_bytes_max.draw(s).max(1),
+            appends_in_flight_max: self.appends_in_flight_max.draw(s).max(1) as u32,
+            snapshot_every: 0,
+            trailing_entries: Cluster::trailing_entries(),
+            snapshot_chunk_bytes: Cluster::snapshot_chunk_bytes(),
         }
+    }
+}
+
+impl Snapshots {
+    fn draw(&self, s: &mut Sequence, cluster: &mut Cluster) {
+        let (on, every) = (s.draw().below(100) < self.on_percent, self.every.draw(s));
+        cluster.snapshot_every = if on { every } else { 0 };
+        cluster.trailing_entries = self.trailing_entries.draw(s);
+        cluster.snapshot_chunk_bytes = self.chunk_bytes.draw(s).max(1);
     }
 }
 

@@ -18,12 +18,15 @@ const FILES: &[(&str, &str)] = &[
     ("elections", include_str!("../../../../scenarios/elections.toml")),
     ("even", include_str!("../../../../scenarios/even.toml")),
     ("fault-free", include_str!("../../../../scenarios/fault-free.toml")),
+    ("membership", include_str!("../../../../scenarios/membership.toml")),
     ("partitions", include_str!("../../../../scenarios/partitions.toml")),
     ("power", include_str!("../../../../scenarios/power.toml")),
     ("reads", include_str!("../../../../scenarios/reads.toml")),
     ("recovery", include_str!("../../../../scenarios/recovery.toml")),
     ("sessions", include_str!("../../../../scenarios/sessions.toml")),
+    ("snapshots", include_str!("../../../../scenarios/snapshots.toml")),
     ("standard", include_str!("../../../../scenarios/standard.toml")),
+    ("transfers", include_str!("../../../../scenarios/transfers.toml")),
 ];
 
 /// Every scenario, in alphabetical order.

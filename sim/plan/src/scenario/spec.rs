@@ -1,7 +1,7 @@
 //! What a scenario file says. A range `[lo, hi]` is drawn log-uniformly once per run or per fault: small values are as likely as large ones.
 
-use crate::Member;
 use crate::parse::readable;
+use crate::{Cluster, Member};
 use serde::Deserialize;
 use std::fmt;
 use world::{Direction, Sequence};
@@ -52,6 +52,9 @@ pub struct Scenario {
     pub liveness_bound_ms: u64,
     /// Timing of the nodes.
     pub timing: Timing,
+    /// Snapshots and compaction; without it, nodes make none of their own accord.
+    #[serde(default)]
+    pub snapshots: Snapshots,
     /// Weights of the kinds of operations.
     pub mix: Mix,
     /// The network's numbers; chances and latencies are drawn from 0 or from the ranges.
@@ -163,6 +166,38 @@ pub struct Timing {
     pub(super) election_spread_percent: Span,
     pub(super) append_entries_max: Span,
     pub(super) hand_over_ms: Span,
+    #[serde(default = "Timing::append_bytes_max")]
+    pub(super) append_bytes_max: Span,
+    #[serde(default = "Timing::appends_in_flight_max")]
+    pub(super) appends_in_flight_max: Span,
+}
+
+impl Timing {
+    fn append_bytes_max() -> Span {
+        Span(Cluster::append_bytes_max(), Cluster::append_bytes_max())
+    }
+    fn appends_in_flight_max() -> Span {
+        Span(Cluster::appends_in_flight_max().into(), Cluster::appends_in_flight_max().into())
+    }
+}
+
+/// When nodes make snapshots, what stays of the log then, and in what pieces they travel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// Chance, in percent, that a run has nodes that make snapshots of their own accord.
+    pub(super) on_percent: u64,
+    pub(super) every: Span,
+    pub(super) trailing_entries: Span,
+    pub(super) chunk_bytes: Span,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        let once = |value| Span(value, value);
+        let (trailing_entries, chunk_bytes) = (once(Cluster::trailing_entries()), once(Cluster::snapshot_chunk_bytes()));
+        Snapshots { on_percent: 0, every: Span(0, 0), trailing_entries, chunk_bytes }
+    }
 }
 
 /// Weights of the kinds of operations. Each run switches some off, and weighs the others anew; what is named in `keep` stays on.
@@ -288,6 +323,8 @@ pub enum Who {
     Follower,
     /// The node of the anchor.
     Anchor,
+    /// The node that joined last.
+    Newest,
     /// Some node, leader or not.
     Any,
 }
@@ -323,6 +360,20 @@ pub enum StepKind {
     ClientCrash { down_us: Span },
     /// A wall clock is stepped, forth or back.
     WallClockStep { by_us: Span },
+    /// A node that never ran joins. Its id is given out when all faults are drawn.
+    AddMember { promote_percent: u64 },
+    /// A member is removed.
+    RemoveMember { node: Vec<Who>, stop_percent: u64, stop_after_us: Span },
+    /// A node loses its disk.
+    LoseDisk { node: Vec<Who>, down_us: Span, replace_percent: u64 },
+    /// A member is given a new address.
+    UpdateMember { node: Vec<Who> },
+    /// Leadership is moved.
+    MoveLeader { to: Vec<Who> },
+    /// A node is asked for a snapshot.
+    TakeSnapshot { node: Vec<Who> },
+    /// The cluster shuts down.
+    Shutdown { down_us: Span },
 }
 
 /// Shapes of partitions.

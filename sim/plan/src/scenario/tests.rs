@@ -97,6 +97,39 @@ fn no_fault_begins_in_the_calm_or_after_the_heal() {
 }
 
 #[test]
+fn who_joins_has_an_id_of_its_own_whatever_is_taken_out() {
+    let mut joined = BTreeSet::new();
+    for plan in
+        ["membership", "snapshots", "standard"].iter().flat_map(|s| (0..60).map(|seed| scenario(s).expect("is built in").draw(seed)))
+    {
+        let joiners: Vec<u32> = plan.fault.iter().filter_map(|f| f.kind.joiner()).collect();
+        let expect: Vec<u32> = (1..).map(|i| plan.cluster.voters + i).take(joiners.len()).collect();
+        assert_eq!(joiners, expect, "in the order of the plan's faults");
+        assert!(plan.clock.len() == plan.nodes() as usize);
+        let Some(first) = plan.fault.iter().find(|f| f.kind.joiner().is_some()) else { continue };
+        let fewer = plan.without(&[crate::Unit::Fault(first.id)]);
+        assert_eq!(fewer.validate(), Ok(()));
+        assert_eq!(fewer.fault.iter().filter_map(|f| f.kind.joiner()).collect::<Vec<_>>(), joiners[1..]);
+        joined.insert(joiners.len());
+    }
+    assert!(joined.len() > 3, "{joined:?}");
+}
+
+#[test]
+fn plans_of_old_make_no_snapshots() {
+    let plan = Plan::parse(
+        "version = 1\nscenario = \"old\"\nseed = 1\ncluster = { voters = 3 }\nworkload = { clients = 1 }\nheal = { at_us = 1 }\n",
+        "p",
+    );
+    let cluster = plan.expect("is a plan").cluster;
+    assert_eq!((cluster.snapshot_every, cluster.appends_in_flight_max), (0, 64));
+    for seed in SEEDS {
+        assert_eq!(scenario("recovery").expect("is built in").draw(seed).cluster.snapshot_every, 0);
+        assert!(scenario("snapshots").expect("is built in").draw(seed).cluster.snapshot_every > 0);
+    }
+}
+
+#[test]
 fn quick_restarts_within_elections_are_common() {
     // What catches a vote that is not persisted: a voter that is back within 20 ms of its vote.
     let quick = SEEDS
@@ -136,5 +169,6 @@ fn a_scenario_with_a_mistake_gets_a_sentence() {
 
 /// Effects that no plan schedules.
 fn by_chance(name: &str) -> bool {
-    name.starts_with("message_") || ["hole", "stopped_over_sync_error", "torn_write", "unsynced_bytes_lost"].contains(&name)
+    name.starts_with("message_")
+        || ["hole", "operator_gave_up", "operator_skipped", "stopped_over_sync_error", "torn_write", "unsynced_bytes_lost"].contains(&name)
 }

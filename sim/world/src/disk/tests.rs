@@ -47,6 +47,17 @@ fn follow(mirror: &mut BTreeMap<String, Vec<u8>>, changes: &[DurableChange]) {
 }
 
 #[test]
+fn a_wiped_disk_is_an_empty_one() {
+    let mut disk = with_file(1);
+    disk.submit(0, vec![append("a", b"45")], 2);
+    disk.crash(1, true);
+    disk.wipe();
+    assert!(disk.read_all().is_empty() && disk.durable().is_empty() && disk.in_flight() == 0);
+    disk.submit(2, vec![create("a"), append("a", b"9"), sync("a"), FileOp::SyncDir], 3);
+    assert_eq!(disk.complete(3), Completion::Done(vec![content("a", 0, b"9")]));
+}
+
+#[test]
 fn a_sync_covers_what_was_submitted_before_it() {
     let mut disk = with_file(1);
     let first = disk.submit(10, vec![append("a", b"45")], 2);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use curp::{ConfigVersion, NodeId, ProposeId, Term};
+use curp::{ConfigVersion, Membership, NodeId, ProposeId, Term};
 
-use super::{Cluster, Disk, Executed, Told};
+use super::{Cluster, Executed, Told};
 use crate::show;
 
 impl Cluster {
@@ -14,31 +14,42 @@ impl Cluster {
         self.told.entry(id).or_default()
     }
 
-    /// The nodes in whose pools a command is, as far as its client can count: the leader's early result and the accepts of distinct
+    /// The voters in whose pools a command is, as far as its client can count: the leader's early result and the accepts of distinct
     /// voters, of one term and configuration.
-    fn counted(told: &Told, executed: &Executed) -> BTreeSet<NodeId> {
+    fn counted(told: &Told, executed: &Executed, membership: &Membership) -> BTreeSet<NodeId> {
         let same = |(_, term, config): &&(NodeId, Term, ConfigVersion)| (term, config) == (&executed.term, &executed.config);
-        told.accepted.iter().filter(same).map(|(node, ..)| *node).chain([executed.leader]).collect()
+        told.accepted
+            .iter()
+            .filter(same)
+            .map(|(node, ..)| *node)
+            .chain([executed.leader])
+            .filter(|node| membership.witnesses().any(|witness| witness == *node))
+            .collect()
     }
 
-    fn super_quorum(&self) -> usize {
-        curp::quorum::super_quorum(self.membership.voters.len())
+    /// The nodes counted for an early result, and how many they must be.
+    fn count(&self, id: ProposeId, executed: &Executed) -> (BTreeSet<NodeId>, usize) {
+        let membership = &self.configs[&executed.config];
+        let nodes = self.told.get(&id).map_or_else(BTreeSet::new, |told| Self::counted(told, executed, membership));
+        (nodes, curp::quorum::super_quorum(membership.voters.len()))
     }
 
     /// The result of a command's fast round, if that is complete.
     pub fn fast(&mut self, id: ProposeId) -> Option<Option<u64>> {
-        let enough = self.super_quorum();
-        let told = self.told(id);
-        told.executed.iter().find(|executed| Self::counted(told, executed).len() >= enough).map(|executed| executed.response)
+        let complete = |executed: &&Executed| {
+            let (nodes, enough) = self.count(id, executed);
+            nodes.len() >= enough
+        };
+        self.told.get(&id)?.executed.iter().find(complete).map(|executed| executed.response)
     }
 
     /// Counts what a client has been told, as clients do.
     pub fn client(&mut self, id: ProposeId) {
-        let enough = self.super_quorum();
-        let told = self.told(id);
+        self.told(id);
+        let told = &self.told[&id];
         let mut lines = Vec::new();
         for executed in &told.executed {
-            let nodes = Self::counted(told, executed);
+            let (nodes, enough) = self.count(id, executed);
             let (term, leader) = (executed.term, executed.leader);
             let verdict = if nodes.len() >= enough { "the fast round is complete" } else { "not complete" };
             lines.push(format!(
@@ -86,13 +97,17 @@ impl Cluster {
     /// A node's log, or its pool, as its records have it.
     pub fn show_records(&mut self, id: NodeId, pool: bool) -> Result<(), String> {
         let disk = &self.node(id)?.disk;
-        let (all, durable) = (disk.folded(), Disk { records: disk.records[..disk.synced].to_vec(), ..Disk::default() }.folded());
+        let (all, durable) = (disk.folded(disk.records.len()), disk.folded(disk.synced));
         let mark = |durable: bool| if durable { "" } else { "; not durable yet" };
         let lines: Vec<String> = if pool {
             all.pool.iter().map(|p| format!("{}{}", show::proposal(p), mark(durable.pool.contains(p)))).collect()
         } else {
             all.log.iter().map(|e| format!("{}{}", show::entry(e), mark(durable.log.contains(e)))).collect()
         };
+        if !pool && all.base.index > 0 {
+            let (base, snapshot) = (all.base, all.snapshot.map_or(0, |meta| meta.index));
+            say!(self, "{id} begins after {}@{}, snapshot {snapshot}", base.index, base.term);
+        }
         if lines.is_empty() {
             say!(self, "{id} nothing");
         }

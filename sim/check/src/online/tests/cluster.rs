@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{Applied, ConfigVersion, Event as NodeEvent, HardState, Index, NodeId, Payload, ProposeId, Record, Synced, Term};
+use curp::{
+    Applied, ConfigCause, ConfigChange, ConfigVersion, Event as NodeEvent, HardState, Index, LogBase, Membership, NodeId, Payload,
+    ProposeId, Record, SnapshotFile, SnapshotMeta, Synced, Term,
+};
 use history::{ClientEvent, Event, Promise, Stamped, TraceHeader, WorldEvent};
 use kv::{KeyValue, PutRequest, Request, Response};
 use storage::{FileOp, Wal};
@@ -78,11 +81,20 @@ impl Store {
     }
 }
 
+fn config_in(log: &[Arc<Entry>], initial: &Membership) -> Membership {
+    log.iter().rev().find_map(|e| e.membership()).map_or_else(|| initial.clone(), |m| (**m).clone())
+}
+
 /// A node as it should be.
 pub struct Model {
     pub term: Term,
     pub vote: Option<NodeId>,
+    /// Whole, whatever was compacted.
     pub log: Vec<Arc<Entry>>,
+    pub base: LogBase,
+    pub snapshot: Option<SnapshotMeta>,
+    /// The state in the snapshot.
+    pub saved: Store,
     pub pool: Vec<Arc<Proposal>>,
     pub commit: Index,
     durable_commit: Index,
@@ -99,6 +111,7 @@ pub struct Cluster {
     pub events: Vec<Stamped>,
     /// Keep the events, for measurements.
     pub keep: bool,
+    initial: Membership,
     i: u64,
 }
 
@@ -106,25 +119,35 @@ impl Cluster {
     pub fn new(n: u32) -> Cluster {
         let voters: Vec<_> = (1..=n).collect();
         let header = TraceHeader { format: 1, engine: "direct".into(), scenario: "test".into(), seed: 0, voters: voters.clone() };
-        let mut cluster = Cluster { monitor: Monitor::new(&header), nodes: BTreeMap::new(), events: Vec::new(), keep: false, i: 0 };
+        let initial = Membership::initial(voters.clone());
+        let mut cluster =
+            Cluster { monitor: Monitor::new(&header), nodes: BTreeMap::new(), events: Vec::new(), keep: false, initial, i: 0 };
         for node in voters {
-            let recovered = storage::recover::<Request>(&BTreeMap::new()).expect("an empty directory");
-            let model = Model {
-                term: 0,
-                vote: None,
-                log: Vec::new(),
-                pool: Vec::new(),
-                commit: 0,
-                durable_commit: 0,
-                done: 0,
-                store: Store::default(),
-                wal: recovered.wal,
-                files: BTreeMap::new(),
-            };
-            cluster.nodes.insert(node, model);
-            cluster.perform(node, recovered.repairs);
+            cluster.empty(node);
         }
         cluster
+    }
+
+    /// A node with an empty disk.
+    pub fn empty(&mut self, node: NodeId) {
+        let recovered = storage::recover::<Request>(&BTreeMap::new()).expect("an empty directory");
+        let model = Model {
+            term: 0,
+            vote: None,
+            log: Vec::new(),
+            base: LogBase::default(),
+            snapshot: None,
+            saved: Store::default(),
+            pool: Vec::new(),
+            commit: 0,
+            durable_commit: 0,
+            done: 0,
+            store: Store::default(),
+            wal: recovered.wal,
+            files: BTreeMap::new(),
+        };
+        self.nodes.insert(node, model);
+        self.perform(node, recovered.repairs);
     }
 
     /// Node 1 leads term 1 with an open fast path, and session [`SESSION`] is open; everyone has applied everything.
@@ -166,14 +189,28 @@ impl Cluster {
 
     fn perform(&mut self, node: NodeId, ops: Vec<FileOp>) {
         for op in ops {
-            if let FileOp::Create { file } = &op {
-                self.world(node, WorldEvent::Disk { file: file.clone(), offset: 0, data: Vec::new().into() });
-            }
-            if let FileOp::Append { file, data } = op {
-                let bytes = self.model(node).files.entry(file.clone()).or_default();
-                let offset = bytes.len() as u64;
-                bytes.extend_from_slice(&data);
-                self.world(node, WorldEvent::Disk { file, offset, data: data.into() });
+            match op {
+                FileOp::Create { file } => {
+                    self.model(node).files.insert(file.clone(), Vec::new());
+                    self.world(node, WorldEvent::Disk { file, offset: 0, data: Vec::new().into() });
+                }
+                FileOp::Append { file, data } => {
+                    let bytes = self.model(node).files.entry(file.clone()).or_default();
+                    let offset = bytes.len() as u64;
+                    bytes.extend_from_slice(&data);
+                    self.world(node, WorldEvent::Disk { file, offset, data: data.into() });
+                }
+                FileOp::Rename { from, to } => {
+                    let bytes = self.model(node).files.remove(&from).expect("a file");
+                    self.model(node).files.insert(to.clone(), bytes.clone());
+                    self.world(node, WorldEvent::Disk { file: to, offset: 0, data: bytes.into() });
+                    self.world(node, WorldEvent::DiskRemove { file: from });
+                }
+                FileOp::Remove { file } => {
+                    self.model(node).files.remove(&file);
+                    self.world(node, WorldEvent::DiskRemove { file });
+                }
+                _ => {}
             }
         }
     }
@@ -240,7 +277,7 @@ impl Cluster {
 
     /// What the book says that a leader with those pools recovers.
     pub fn to_recover(&self, node: NodeId, quorum: &[NodeId]) -> Vec<Arc<Proposal>> {
-        let enough = super::super::quorum::recover(self.nodes.len());
+        let enough = super::super::quorum::recover(self.config(node).voters.len());
         let mut all: Vec<_> = quorum.iter().flat_map(|v| self.nodes[v].pool.iter().cloned()).collect();
         all.sort_by_key(|p| p.id);
         all.dedup_by_key(|p| p.id);
@@ -255,6 +292,137 @@ impl Cluster {
         entries.extend(recovered.iter().zip(next + 1..).map(|(p, index)| entry(term, index, p)));
         self.node(node, NodeEvent::BecomeLeader { term, quorum: quorum.to_vec(), entries: entries.clone() });
         self.take_entries(node, &entries);
+    }
+
+    /// The latest configuration in a node's log.
+    pub fn config(&self, node: NodeId) -> Membership {
+        config_in(&self.nodes[&node].log, &self.initial)
+    }
+
+    fn use_config(&mut self, node: NodeId, before: &Membership, cause: ConfigCause) {
+        let membership = self.config(node);
+        if membership != *before {
+            let term = self.nodes[&node].term;
+            self.node(node, NodeEvent::UseConfig { term, membership, cause });
+        }
+    }
+
+    /// The configuration that a change makes of a node's latest, at the end of its log.
+    pub fn changed(&self, node: NodeId, change: &ConfigChange) -> Payload<Request> {
+        let mut new = self.config(node);
+        match change {
+            ConfigChange::AddLearner { node, address } => {
+                new.learners.push(*node);
+                if !address.is_empty() {
+                    new.addresses.insert(*node, address.clone());
+                }
+            }
+            ConfigChange::Promote { node } => {
+                new.learners.retain(|n| n != node);
+                new.voters.push(*node);
+                new.voters.sort_unstable();
+            }
+            ConfigChange::Remove { node } => {
+                new.learners.retain(|n| n != node);
+                new.voters.retain(|n| n != node);
+            }
+            ConfigChange::Update { node, address } => _ = new.addresses.insert(*node, address.clone()),
+        }
+        new.version = ConfigVersion { term: self.nodes[&node].term, index: self.last(node) + 1 };
+        Payload::Config { change: change.clone(), membership: Arc::new(new) }
+    }
+
+    /// The leader appends a change of the configuration and makes it durable.
+    pub fn change(&mut self, leader: NodeId, change: &ConfigChange) -> Arc<Entry> {
+        let payload = self.changed(leader, change);
+        self.append(leader, payload, false)
+    }
+
+    /// A node that is in no configuration starts with an empty disk, is added, catches up and is promoted.
+    pub fn join(&mut self, leader: NodeId, node: NodeId) {
+        self.empty(node);
+        self.started(node);
+        self.change(leader, &ConfigChange::AddLearner { node, address: String::new() });
+        self.settle(leader);
+        self.change(leader, &ConfigChange::Promote { node });
+        self.settle(leader);
+    }
+
+    /// The node's state as of what it has applied becomes a snapshot, with the record that says so.
+    pub fn take_snapshot(&mut self, node: NodeId) {
+        let m = &self.nodes[&node];
+        let (index, saved) = (m.done, m.store.clone());
+        let term = m.log[index as usize - 1].term;
+        self.node(node, NodeEvent::TakeSnapshot { index, term, state_hash: saved.hash });
+        let membership = config_in(&self.nodes[&node].log[..index as usize], &self.initial);
+        self.save(node, SnapshotMeta { index, term, membership }, saved);
+    }
+
+    /// A snapshot's file, and then the record that refers to it.
+    pub fn save(&mut self, node: NodeId, meta: SnapshotMeta, saved: Store) {
+        self.file(node, &meta);
+        self.write(node, &[Record::Snapshot(meta.clone())]);
+        let m = self.model(node);
+        (m.snapshot, m.saved) = (Some(meta), saved);
+    }
+
+    /// One frame at the beginning of a new segment; then the older files go.
+    fn checkpoint(&mut self, node: NodeId, records: &[Record<Request>]) {
+        let mut next = Some(self.model(node).wal.checkpoint(records));
+        while let Some(appended) = next {
+            self.perform(node, appended.ops);
+            let wal = &mut self.model(node).wal;
+            wal.synced(appended.end);
+            next = wal.obsolete::<Request>();
+        }
+    }
+
+    /// A snapshot's file.
+    pub fn file(&mut self, node: NodeId, meta: &SnapshotMeta) {
+        let data = Arc::new(b"what the state machine and the sessions hold".to_vec());
+        let ops = self.model(node).wal.save_snapshot(&SnapshotFile { meta: meta.clone(), data });
+        self.perform(node, ops);
+    }
+
+    /// What a start needs is said again, and the log begins after `index`.
+    pub fn compact(&mut self, node: NodeId, index: Index) {
+        let m = self.model(node);
+        m.base = LogBase { index, term: m.log[index as usize - 1].term };
+        let base = m.base;
+        let mut records = vec![Record::Checkpoint(base)];
+        records.push(Record::HardState(HardState { term: m.term, vote: m.vote, commit: m.durable_commit }));
+        // After the entries: a snapshot of what the log does not have would be an installed one.
+        records.extend(m.log.iter().skip(index as usize).cloned().map(Record::Entry));
+        records.extend(m.snapshot.clone().map(Record::Snapshot));
+        records.extend(m.pool.iter().cloned().map(Record::PoolInsert));
+        self.node(node, NodeEvent::CompactLog { base });
+        self.checkpoint(node, &records);
+    }
+
+    /// The leader's snapshot takes the place of a follower's state.
+    pub fn install(&mut self, leader: NodeId, to: NodeId) {
+        let term = self.nodes[&leader].term;
+        self.update_term(to, term);
+        let (meta, saved) = (self.nodes[&leader].snapshot.clone().expect("a snapshot"), self.nodes[&leader].saved.clone());
+        let before = self.config(to);
+        self.file(to, &meta);
+        let log = self.nodes[&leader].log[..meta.index as usize].to_vec();
+        let (index, last_term) = (meta.index, meta.term);
+        let state_hash = saved.hash;
+        let m = self.model(to);
+        (m.log, m.base) = (log, LogBase { index, term: last_term });
+        (m.commit, m.done, m.store) = (index, index, saved.clone());
+        (m.snapshot, m.saved) = (Some(meta.clone()), saved);
+        self.node(to, NodeEvent::InstallSnapshot { term, from: leader, index, last_term, state_hash });
+        self.use_config(to, &before, ConfigCause::Installed);
+        let settled: Vec<_> = self.ids(to).into_iter().filter(|id| self.nodes[&to].log.iter().any(|e| e.id() == Some(*id))).collect();
+        self.model(to).pool.retain(|p| !settled.contains(&p.id));
+        settled.iter().for_each(|&id| self.node(to, NodeEvent::PoolDrop { id }));
+        self.write_hard_state(to);
+        let mut records = vec![Record::Snapshot(meta)];
+        records.extend(settled.into_iter().map(Record::PoolRemove));
+        self.write(to, &records);
+        self.send(to, Some(leader), Promise::Append { term, index, entry_term: last_term });
     }
 
     fn take_entries(&mut self, node: NodeId, entries: &[Arc<Entry>]) {
@@ -281,6 +449,10 @@ impl Cluster {
     pub fn append(&mut self, leader: NodeId, payload: Payload<Request>, fast: bool) -> Arc<Entry> {
         let e = Arc::new(Entry { term: self.nodes[&leader].term, index: self.last(leader) + 1, payload });
         self.node(leader, NodeEvent::LeaderPropose { entry: Arc::clone(&e), fast });
+        if let Some(membership) = e.membership() {
+            let (term, membership) = (e.term, (**membership).clone());
+            self.node(leader, NodeEvent::UseConfig { term, membership, cause: ConfigCause::Appended });
+        }
         if let Some(p) = e.proposal().filter(|_| fast) {
             self.model(leader).pool.push(Arc::clone(p));
             self.write(leader, &[Record::PoolInsert(Arc::clone(p))]);
@@ -297,7 +469,11 @@ impl Cluster {
         let same = ours.iter().zip(theirs).take_while(|(a, b)| a.term == b.term).count();
         let (entries, truncated) = (ours[same..].to_vec(), theirs.len() > same);
         if !entries.is_empty() {
+            let before = self.config(to);
             self.node(to, NodeEvent::AcceptEntries { term, from: leader, truncated, entries: entries.clone() });
+            self.model(to).log.truncate(same);
+            self.model(to).log.extend(entries.iter().cloned());
+            self.use_config(to, &before, if truncated { ConfigCause::Undone } else { ConfigCause::Appended });
             self.write_hard_state(to);
             self.take_entries(to, &entries);
         }
@@ -384,14 +560,12 @@ impl Cluster {
     }
 
     pub fn complete(&mut self, seq: u64, term: Term, nodes: &[NodeId], response: Response) {
-        self.client(ClientEvent::FastComplete {
-            op: seq,
-            id: id(seq),
-            term,
-            config: ConfigVersion::default(),
-            nodes: nodes.to_vec(),
-            response,
-        });
+        let config = self.config(nodes[0]).version;
+        self.complete_by(seq, (term, config), nodes, response);
+    }
+
+    pub fn complete_by(&mut self, seq: u64, (term, config): (Term, ConfigVersion), nodes: &[NodeId], response: Response) {
+        self.client(ClientEvent::FastComplete { op: seq, id: id(seq), term, config, nodes: nodes.to_vec(), response });
     }
 
     /// A whole fast round: `nodes` are the leader and the witnesses.
@@ -415,25 +589,32 @@ impl Cluster {
     pub fn reboot(&mut self, node: NodeId) {
         self.world(node, WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
         let m = self.model(node);
-        (m.commit, m.done, m.store) = (m.durable_commit, 0, Store::default());
-        let (term, vote, commit, last_index) = (m.term, m.vote, m.commit, m.log.len() as Index);
-        let last_term = m.log.last().map_or(0, |e| e.term);
-        let pool = self.ids(node);
-        self.node(
-            node,
-            NodeEvent::Restart {
-                term,
-                vote,
-                commit,
-                last_index,
-                last_term,
-                pool,
-                base: curp::LogBase::default(),
-                snapshot: 0,
-                state_hash: 0,
-                membership: curp::Membership::default(),
-            },
-        );
+        let snapshot = m.snapshot.as_ref().map_or(0, |s| s.index);
+        (m.commit, m.done, m.store) = (m.durable_commit.max(snapshot), snapshot, m.saved.clone());
+        self.started(node);
+    }
+
+    /// The node starts from what the book says it has.
+    pub fn started(&mut self, node: NodeId) {
+        let event = self.restart(node);
+        self.node(node, event);
+    }
+
+    /// The event of a start by the book.
+    pub fn restart(&self, node: NodeId) -> NodeEvent<Request> {
+        let m = &self.nodes[&node];
+        NodeEvent::Restart {
+            term: m.term,
+            vote: m.vote,
+            commit: m.commit,
+            last_index: m.log.len() as Index,
+            last_term: m.log.last().map_or(0, |e| e.term),
+            pool: self.ids(node),
+            base: m.base,
+            snapshot: m.snapshot.as_ref().map_or(0, |s| s.index),
+            state_hash: m.saved.hash,
+            membership: self.config(node),
+        }
     }
 
     pub fn violations(&self) -> &[Violation] {

@@ -4,6 +4,8 @@
 mod cluster;
 mod fast;
 mod legal;
+mod membership;
 mod promises;
 mod raft;
 mod results;
+mod snapshots;

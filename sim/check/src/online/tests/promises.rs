@@ -77,7 +77,7 @@ fn a_leader_without_a_quorum_of_votes() {
     c.campaign(2, 2);
     c.become_leader(2, 2, &[2, 3], &[]);
     let v = c.broken("election-safety", e::BY_QUORUM);
-    assert!(v.message.contains("on the word of nodes 2 and 3, but only nodes 2 voted"), "{}", v.message);
+    assert!(v.message.contains("on the word of nodes 2 and 3, but of its voters only nodes 2 voted"), "{}", v.message);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn acknowledgements_before_their_writes() {
     c.node(1, NodeEvent::AdvanceCommit { term: 1, commit: 3, counted: true });
     let v = c.broken("durability", d::COUNTED);
     assert!(
-        v.message.contains("counted put(a, 1) (2.1) at index 3 as committed, but it is on the disks of nodes none only"),
+        v.message.contains("counted put(a, 1) (2.1) at index 3 as committed, but of its voters only nodes none have it on disk"),
         "{}",
         v.message
     );
