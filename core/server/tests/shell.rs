@@ -1,13 +1,14 @@
 //! The shell around one node, on the madsim runtime: what leaves, when, and what does not.
 #![cfg(madsim)]
 
-use curp::{Address, Config, Event, Membership, Message, Nanos, Outgoing, Reply, Request as Ask, TaskId};
+use curp::{Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, Reply, Request as Ask, RoleKind, StateChange, TaskId};
 use kv::Request;
 use node::{Node, Write};
-use server::{Clock, CurpNode, Host, Processor, Start, Storage, Transport, sleep};
+use server::{Arrival, Clock, CurpNode, Host, Processor, Start, Storage, Transport, sleep};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Duration, Instant};
 
 const MS: Nanos = 1_000_000;
@@ -19,6 +20,8 @@ struct Bench {
     sent: Mutex<Vec<(Instant, Outgoing<Request>)>>,
     fatal: Mutex<Vec<String>>,
     held: Mutex<u64>,
+    learned: Mutex<Vec<BTreeMap<NodeId, String>>>,
+    shut_down: Mutex<u32>,
 }
 
 fn now() -> Nanos {
@@ -53,6 +56,10 @@ impl Transport for Bench {
     fn send(&self, outgoing: Outgoing<Request>, (): ()) {
         self.sent.lock().unwrap().push((Instant::now(), outgoing));
     }
+
+    fn learn(&self, addresses: &BTreeMap<NodeId, String>) {
+        self.learned.lock().unwrap().push(addresses.clone());
+    }
 }
 
 impl Processor for Bench {
@@ -66,6 +73,10 @@ impl Host for Bench {
 
     fn fatal(&self, reason: String) {
         self.fatal.lock().unwrap().push(reason);
+    }
+
+    fn shut_down(&self) {
+        *self.shut_down.lock().unwrap() += 1;
     }
 }
 
@@ -154,6 +165,71 @@ fn after_a_failed_write_nothing_leaves_whatever_later_writes_come_to() {
         assert_eq!(bench.replies(), []);
         assert_eq!(bench.fatal.lock().unwrap().len(), 1);
         assert_eq!(bench.end_writes(&node), 0, "a node that has stopped writes nothing");
+    });
+}
+
+/// A node of its own cluster, in the middle of its life.
+async fn leader(bench: &Arc<Bench>) -> CurpNode<Bench> {
+    let node = start(bench);
+    for _ in 0..200 {
+        settle().await;
+        bench.end_writes(&node);
+    }
+    assert!(node.inspect(|node| node.raw().is_open()));
+    node
+}
+
+#[test]
+fn changes_are_told_to_whoever_subscribes() {
+    simulate(|| async {
+        let bench = Arc::<Bench>::default();
+        let node = start(&bench);
+        let mut early = node.subscribe();
+        drop(node.subscribe());
+        for _ in 0..200 {
+            settle().await;
+            bench.end_writes(&node);
+        }
+        let mut late = node.subscribe();
+        let place = "h:1/h:2".to_owned();
+        let change = curp::ConfigChange::AddLearner { node: 2, address: place.clone() };
+        ask(&node, Ask::Admin { nonce: 1, wish: curp::Admin::ChangeMembership { base: Default::default(), change } });
+        settle().await;
+        let told = |changes: &mut UnboundedReceiver<StateChange>| std::iter::from_fn(|| changes.try_recv().ok()).collect::<Vec<_>>();
+        let (early, late) = (told(&mut early), told(&mut late));
+        let leader = |change: &StateChange| matches!(change, StateChange::Leader(of) if of.leader == Some(1));
+        assert_eq!(early[0], StateChange::Role(RoleKind::Follower), "what is so at the start comes first");
+        assert!(early.contains(&StateChange::Role(RoleKind::Leader)) && early.iter().any(leader), "{early:?}");
+        assert!(late[0] == StateChange::Role(RoleKind::Leader) && leader(&late[1]), "{late:?}");
+        let Some(StateChange::Configuration(membership)) = early.last() else { panic!("{early:?}") };
+        assert_eq!((&membership.learners[..], late.last()), (&[2][..], early.last()), "in force when it is appended");
+        let learned = bench.learned.lock().unwrap();
+        assert_eq!(learned[..], [BTreeMap::new(), BTreeMap::from([(2, place)])], "so does the transport");
+    });
+}
+
+#[test]
+fn a_cluster_that_is_shut_down_ends_its_nodes() {
+    simulate(|| async {
+        let bench = Arc::<Bench>::default();
+        let node = leader(&bench).await;
+        let (inbox, arrivals) = tokio::sync::mpsc::unbounded_channel();
+        let serving = node.clone();
+        let served = tokio::spawn(async move { serving.serve(arrivals).await });
+        let message = Message::Request(Ask::Admin { nonce: 8, wish: curp::Admin::Shutdown });
+        inbox.send(Arrival::Message { from: Address::Client(3), message }).expect("the node serves");
+        for _ in 0..200 {
+            settle().await;
+            bench.end_writes(&node);
+        }
+        assert_eq!(*bench.shut_down.lock().unwrap(), 1);
+        let done = Reply::Admin { nonce: 8, result: Ok(curp::AdminDone::ShutDown) };
+        assert_eq!(bench.replies(), [done], "its last words left");
+        assert!(served.is_finished() && bench.fatal.lock().unwrap().is_empty());
+        let sent = bench.sent.lock().unwrap().len();
+        ask(&node, Ask::BeginSession { nonce: 5 });
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!((bench.end_writes(&node), bench.sent.lock().unwrap().len()), (0, sent), "it does nothing more");
     });
 }
 
