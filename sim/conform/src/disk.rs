@@ -17,6 +17,8 @@ pub(crate) struct Disk {
     readable: bool,
     /// The log's file that changed last.
     file: String,
+    /// No record has been read from it.
+    fresh: bool,
     /// What stands before `log`: the specification keeps the log whole, and entries that a snapshot covers are the same there.
     base: LogBase,
     log: Vec<Arc<Entry>>,
@@ -61,21 +63,20 @@ impl Disk {
     pub fn change(&mut self, file: &str, offset: u64, data: &[u8]) -> Vec<Change> {
         self.reader.change(file, offset, data);
         // Snapshots are in files of their own.
-        let other = file.starts_with("wal-") && self.file != file;
-        if other {
+        if file.starts_with("wal-") && self.file != file {
             file.clone_into(&mut self.file);
+            self.fresh = true;
         }
-        self.refresh(other)
+        self.refresh()
     }
 
     /// A file went.
     pub fn remove(&mut self, file: &str) -> Vec<Change> {
         self.reader.remove(file);
-        self.refresh(false)
+        self.refresh()
     }
 
-    /// `other`: it is another of the log's files than last time that changed.
-    fn refresh(&mut self, other: bool) -> Vec<Change> {
+    fn refresh(&mut self) -> Vec<Change> {
         if self.reader.generation() == self.generation {
             return Vec::new();
         }
@@ -99,7 +100,7 @@ impl Disk {
         let same = same_log && hard == self.hard && self.same_pool(durable) && !fell_back;
         let (records, before) = (self.reader.records(), self.records);
         // A checkpoint begins a file, counts anew, and says itself, the hard state, the snapshot, and what it keeps.
-        let checkpoint = other && same && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
+        let checkpoint = self.fresh && same && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
         let more = if checkpoint { 0 } else { records.saturating_sub(before).saturating_sub(u64::from(saved)) };
         let entries = durable.log.get((kept.max(durable.base.index) - durable.base.index) as usize..).unwrap_or_default().to_vec();
         // A snapshot that takes no entry's place is told after the records.
@@ -107,6 +108,7 @@ impl Disk {
         (self.base, self.snapshot, self.hard) = (durable.base, snapshot, hard);
         self.log.clone_from(&durable.log);
         self.pool = durable.pool.iter().map(|p| p.id).collect();
+        self.fresh &= records == before;
         self.records = records;
         self.readable = true;
         let mut changes = Vec::new();
@@ -267,6 +269,7 @@ mod tests {
         let base = Record::Checkpoint(LogBase { index: 1, term: 1 });
         let records = [base, hard_state(1, None, 2), noop_record(1, 2), record, pool_record(samples::id(1))];
         let (file, data) = node.1.checkpoint(&records);
+        assert_eq!(node.0.change(&file, 0, &[]), [], "a new file is empty first");
         assert_eq!(node.0.change(&file, 0, &data), []);
         assert_eq!(node.0.remove(Bytes::FILE), []);
     }
