@@ -354,6 +354,9 @@ impl Cluster {
     pub(crate) fn note_durable(&mut self, id: NodeId, changes: Vec<DurableChange>) {
         self.process(id).had_data |= !changes.is_empty();
         for change in changes {
+            if matches!(&change, DurableChange::Content { file, .. } if file.starts_with("snapshot-") && file.ends_with(".snap")) {
+                self.observer.fire(const { probe("snapshot_saved") }, Some(id));
+            }
             let event = match change {
                 DurableChange::Content { file, offset, data } => WorldEvent::Disk { file, offset, data: data.into() },
                 DurableChange::Removed { file } => WorldEvent::DiskRemove { file },

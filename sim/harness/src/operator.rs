@@ -271,10 +271,7 @@ impl Cluster {
         wish.asked = None;
         match (step, result) {
             (Step::Move(to), Ok(_)) if led != Some(to) => self.took_effect("move_leader", 1),
-            (Step::Snapshot(node), Ok(_)) => {
-                self.took_effect("take_snapshot", 1);
-                self.observer.fire(const { probe("snapshot_saved") }, Some(node));
-            }
+            (Step::Snapshot(_), Ok(_)) => self.took_effect("take_snapshot", 1),
             (Step::ShutDown, Ok(_)) => self.operator.forget = true,
             (_, Ok(_)) => {}
             (_, Err(Refusal::NotLeader(_) | Refusal::NotReady | Refusal::Busy | Refusal::Stale(_) | Refusal::NotCaughtUp)) => {

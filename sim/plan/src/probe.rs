@@ -41,7 +41,7 @@ pub const PROBES: &[(&str, &str)] = &[
     ("session_begun", "a session began"),
     ("snapshot_installed", "a node installed a snapshot from its leader"),
     ("snapshot_piece_repeated", "a leader sent a piece of a snapshot again"),
-    ("snapshot_saved", "a snapshot that a node took is durable"),
+    ("snapshot_saved", "a node's snapshot file, of its own or from its leader, is durable"),
     ("snapshot_taken", "a node took a snapshot of its state, and its file is being written"),
     ("started_from_snapshot", "a node started from a snapshot"),
     ("synced_completed", "a client had the synced result of a command"),
