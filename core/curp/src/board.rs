@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ClientAddress, Command, Index, ProposeId};
+use crate::{ClientAddress, Command, ConfigVersion, Index, ProposeId};
 
 /// What the leader's early execution of a command has come to.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub enum Early<R> {
         response: R,
         /// Last of the records of its log entry and its pool entry.
         after: u64,
+        /// The configuration that the ER names: the one it was given in, also when it is repeated after a change.
+        config: ConfigVersion,
     },
 }
 

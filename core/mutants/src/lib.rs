@@ -69,7 +69,6 @@ mutants! {
     TornTailAccepted = "torn-tail-accepted", "DMS", "a record whose checksum does not match is accepted at a start if it decodes";
     ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
     ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";
-    StaleAppendReply = "stale-append-reply", "DM", "an answer to an Append of an earlier term raises the match index";
     SessionsNotInSnapshot = "sessions-not-in-snapshot", "XS", "a snapshot leaves the sessions out";
     SnapshotWrongIndex = "snapshot-wrong-index", "S", "a snapshot is made at once, and labelled with the last entry that was started, not the last applied";
     SnapshotStaleTerm = "snapshot-stale-term", "SDMC", "the snapshot of a leader of an earlier term is installed";

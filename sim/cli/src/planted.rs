@@ -115,6 +115,23 @@ const HINTS: &[(&str, &[&str])] = &[
     ("read-index-uncommitted", &["reads"]),
     ("read-local-leader", &["reads"]),
     ("read-before-noop", &["reads"]),
+    ("sessions-not-in-snapshot", &["snapshots"]),
+    ("snapshot-wrong-index", &["snapshots"]),
+    ("snapshot-stale-term", &["snapshots"]),
+    ("snapshot-lowers-term", &["snapshots"]),
+    ("snapshot-meta-first", &["snapshots"]),
+    ("pool-clear-at-snapshot", &["snapshots"]),
+    ("rejoin-keeps-tail", &["snapshots"]),
+    ("replay-from-one", &["snapshots"]),
+    ("rename-without-dir-sync", &["snapshots"]),
+    ("record-no-config", &["membership"]),
+    ("learner-counts", &["membership"]),
+    ("config-version-number", &["membership"]),
+    ("config-not-rolled-back", &["membership"]),
+    ("config-two-at-once", &["membership"]),
+    ("config-before-noop", &["membership"]),
+    ("repaired-node-votes", &["membership"]),
+    ("vote-uptodate-strict", &["membership"]),
 ];
 
 fn hinted(mutant: Mutant) -> anyhow::Result<Vec<&'static Scenario>> {

@@ -51,7 +51,10 @@ pub(crate) fn set(part: Part) {
 
 /// The run is at this part until the guard is dropped.
 pub(crate) fn enter(part: Part) -> Entered {
-    Entered { before: AT.swap(part as u8, Ordering::Relaxed) }
+    // Not a swap: that locks the bus, several times an event, and nobody else writes.
+    let before = AT.load(Ordering::Relaxed);
+    set(part);
+    Entered { before }
 }
 
 /// Goes back to the part before.

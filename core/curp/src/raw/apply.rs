@@ -95,21 +95,27 @@ impl<C: Command> RawCurp<C> {
 
     /// A fast command is executed: its ER goes to whoever waits, once its log entry and its pool entry are durable.
     fn early_done<E: CommandExecutor<C>>(&mut self, id: ProposeId, executor: &E) {
+        let (term, config, changing) = (self.hard_state.term, self.membership().version, self.is_changing());
         let Some(card) = self.board.get_mut(id) else { return };
         let index = card.index;
         if self.queue.is_finished(index) {
             // Committed and done meanwhile: the state has its effect already, and the final answer is on its way.
             return card.early = Early::None;
         }
+        if changing {
+            // Nothing is fast under a configuration that is not applied, and the one it was proposed in is not in force any more.
+            card.early = Early::None;
+            let waiters = card.waiters.clone();
+            return waiters.into_iter().for_each(|client| self.reply(client, Reply::Conflict { id, term }, 0));
+        }
         let Some(proposal) = self.log.get(index).and_then(|e| e.proposal()) else { return };
         let response = executor.execute(&proposal.command);
         let after = self.log.written(index).max(self.pool.get(id).map_or(0, |h| h.written));
-        card.early = Early::Done { response: response.clone(), after };
+        card.early = Early::Done { response: response.clone(), after, config };
         let waiters = card.waiters.clone();
         if mutants::on(Mutant::PoolDropAtExecute) {
             self.drop_from_pool(id);
         }
-        let (term, config) = (self.hard_state.term, self.membership().version);
         self.out.events.push(Event::Execute { term, id, index, response: response.clone() });
         for client in waiters {
             self.reply(client, Reply::Executed { id, term, config, response: response.clone() }, after);

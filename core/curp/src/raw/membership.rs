@@ -77,7 +77,7 @@ impl<C: Command> RawCurp<C> {
         if !open || self.is_leaving() {
             return Err(AdminRefusal::NotReady);
         }
-        if self.configuration.index > self.applied && !mutants::on(Mutant::ConfigTwoAtOnce) {
+        if self.is_changing() && !mutants::on(Mutant::ConfigTwoAtOnce) {
             return Err(AdminRefusal::Busy);
         }
         let present = self.membership();
@@ -97,6 +97,11 @@ impl<C: Command> RawCurp<C> {
         self.board.await_entry(index, from, nonce);
         self.start_entries();
         Ok(None)
+    }
+
+    /// Whether the configuration in force is not applied yet.
+    pub(super) fn is_changing(&self) -> bool {
+        self.configuration.index > self.applied
     }
 
     /// Whether one more Append would bring a learner all that is committed: a voter that lags would hold up every commit.

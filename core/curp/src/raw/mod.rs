@@ -396,7 +396,7 @@ impl<C: Command> RawCurp<C> {
             M::Vote { last_term, last_index } => self.on_vote(from, term, last_term, last_index, now),
             M::VoteReply { pool } if current => self.on_vote_reply(from, pool, now),
             M::Append { prev_index, prev_term, entries, commit } => self.on_append(from, term, prev_index, prev_term, entries, commit, now),
-            M::Appended { index } if current || mutants::on(Mutant::StaleAppendReply) => self.on_appended(from, index),
+            M::Appended { index } if current => self.on_appended(from, index),
             M::AppendRejected { prev_index, hint_index, hint_term } if current => {
                 self.on_append_rejected(from, prev_index, hint_index, hint_term);
             }

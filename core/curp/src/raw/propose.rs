@@ -72,14 +72,14 @@ impl<C: Command> RawCurp<C> {
     /// The id is in the log: it is never executed again. An ER is repeated only by the leader, and in the term, that gave it; the
     /// board, which is cleared with leadership, sees to that.
     fn repeat(&mut self, from: ClientAddress, id: ProposeId, index: Index) {
-        let (term, config) = (self.hard_state.term, self.membership().version);
+        let term = self.hard_state.term;
         let card = self.board.card(id, index);
         card.await_by(from);
         match &card.early {
             Early::None => self.reply(from, Reply::Conflict { id, term }, 0),
             Early::Running => {}
-            Early::Done { response, after } => {
-                let (reply, after) = (Reply::Executed { id, term, config, response: response.clone() }, *after);
+            Early::Done { response, after, config } => {
+                let (reply, after) = (Reply::Executed { id, term, config: *config, response: response.clone() }, *after);
                 self.reply(from, reply, after);
             }
         }

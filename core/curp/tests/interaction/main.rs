@@ -89,6 +89,7 @@ scripts! {
     addresses = "44-addresses";
     state_changes = "45-state-changes";
     removed_leader_stands = "46-removed-leader-stands";
+    answers_and_changes = "47-answers-and-changes";
 }
 
 #[test]

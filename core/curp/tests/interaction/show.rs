@@ -141,7 +141,10 @@ fn body(body: &PeerMessage<Cmd>) -> String {
 
 fn reply(reply: &Reply<Cmd>) -> String {
     match reply {
-        Reply::Executed { id, term, response, .. } => format!("Executed {id}: {} (term {term})", value(response)),
+        Reply::Executed { id, term, config, response } => {
+            let version = if config.index == 0 { String::new() } else { format!(", version {}@{}", config.index, config.term) };
+            format!("Executed {id}: {} (term {term}{version})", value(response))
+        }
         Reply::Conflict { id, term } => format!("Conflict {id} (term {term})"),
         Reply::Synced { id, synced: s } => format!("Synced {id}: {}", synced(s)),
         Reply::Recorded { id, term, accepted, current, .. } => {
