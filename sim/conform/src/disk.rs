@@ -265,7 +265,7 @@ mod tests {
         let mut node = Node::new();
         node.append(&[noop_record(1, 1), noop_record(1, 2), pool_record(samples::id(1)), hard_state(1, None, 2)]);
         let record = node.save(1, 1);
-        node.append(&[record.clone()]);
+        node.append(std::slice::from_ref(&record));
         let base = Record::Checkpoint(LogBase { index: 1, term: 1 });
         let records = [base, hard_state(1, None, 2), noop_record(1, 2), record, pool_record(samples::id(1))];
         let (file, data) = node.1.checkpoint(&records);
