@@ -1,7 +1,7 @@
 //! A client with a caller in it: it asks, waits, and goes on when an answer comes or its patience ends. What it saw is the history.
 
 use client::{Config, Notice};
-use curp::{ConfigVersion, Membership, Message, Nanos, NodeId};
+use curp::{Membership, Message, Nanos, NodeId};
 use history::{Header, Operation, Outcome, SyncedResponse};
 use kv::Request;
 use server::rpc::ClientCalls;
@@ -94,7 +94,7 @@ impl Book {
             }
             Notice::Invalid { op, .. } => (op, Outcome::Fail),
             Notice::Lost { op } => (op, Outcome::Unknown),
-            Notice::SessionOpen { .. } | Notice::SessionEnded { .. } | Notice::Retried { .. } => return,
+            Notice::SessionOpen { .. } | Notice::SessionEnded { .. } | Notice::Retried { .. } | Notice::Admin { .. } => return,
         };
         // The first answer ends it, for a caller that still waits.
         if let Some(tell) = pages.waiting.remove(&id) {
