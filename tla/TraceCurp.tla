@@ -13,6 +13,8 @@ VARIABLES tr,   \* which trace
           l,    \* its next step
           said  \* per node, the version of the configuration that it last said to be in force
 
+\* ANY_NUMBER of sim/conform
+AnyNumber == 1000000000
 Step == Traces[tr][l]
 Last == Traces[tr][l - 1]
 At   == Step.n
@@ -102,8 +104,8 @@ Disks ==
          /\ Step.t = term'[At] /\ Step.v = vote'[At] /\ Step.com = commit'[At]
          /\ Step.last = Len(log'[At]) /\ Step.lt = LastT(log'[At]) /\ Step.pool = pool'[At]
          /\ cfg'[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
-    \/ Is("Persist") /\ Step.k \in 1..Len(pend[At])
-         /\ Persist(At, Step.k)
+    \* a checkpoint says at once what was written one by one: how many records that were, its bytes do not tell
+    \/ Is("Persist") /\ \E k \in 1..Len(pend[At]) : (k = Step.k \/ Step.k = AnyNumber) /\ Persist(At, k)
          /\ LET d == disk'[At]
             IN /\ d.t = Step.t /\ d.v = Step.v /\ d.c = Step.com /\ d.pool = Step.pool
                /\ d.s = Step.snap

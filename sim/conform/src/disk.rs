@@ -44,7 +44,7 @@ pub(crate) enum Change {
 /// What records came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
-    /// How many records more are durable; 0 if there are fewer, or the disk cannot be read.
+    /// How many records more are durable, or [`ANY_NUMBER`]; 0 if there are fewer, or the disk cannot be read.
     pub records: u64,
     pub hard: HardState,
     /// Leading log entries that stayed, those before the base among them.
@@ -57,6 +57,10 @@ pub(crate) struct Written {
     /// That snapshot took the place of the log: `entries` are those after it, and none stayed.
     pub cut: bool,
 }
+
+/// Stands for a number of records that the bytes do not tell: a checkpoint says at once what was written one by one before it, some of it
+/// not durable yet. `AnyNumber` in TraceCurp.tla; what they come to is held all the same.
+pub(crate) const ANY_NUMBER: u64 = 1_000_000_000;
 
 impl Disk {
     /// Bytes changed. Nothing: they mean the same as before.
@@ -100,8 +104,12 @@ impl Disk {
         let same = same_log && hard == self.hard && self.same_pool(durable) && !fell_back;
         let (records, before) = (self.reader.records(), self.records);
         // A checkpoint begins a file, counts anew, and says itself, the hard state, the snapshot, and what it keeps.
-        let checkpoint = self.fresh && same && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
-        let more = if checkpoint { 0 } else { records.saturating_sub(before).saturating_sub(u64::from(saved)) };
+        let checkpoint = self.fresh && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
+        let more = match checkpoint {
+            true if same => 0,
+            true => ANY_NUMBER,
+            false => records.saturating_sub(before).saturating_sub(u64::from(saved)),
+        };
         let entries = durable.log.get((kept.max(durable.base.index) - durable.base.index) as usize..).unwrap_or_default().to_vec();
         // A snapshot that takes no entry's place is told after the records.
         let told = if saved { self.snapshot } else { snapshot };
