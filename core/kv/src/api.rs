@@ -1,87 +1,17 @@
 //! Requests and responses, in the words of etcd's API. They are what clients send, what the log holds, and what histories record.
+//!
+//! A field that is not given has the value that etcd's wire format gives it: zero, false, none. What a watch says is in
+//! [`crate::watch`]: it is no request of the log.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
 
-/// A key or a value: any bytes, cheap to clone. In JSON and TOML it is a string where it is UTF-8, else `hex:` and its digits.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bytes(Arc<[u8]>);
+use crate::{Bytes, Error};
 
-impl Bytes {
-    /// The bytes.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-}
+/// Names a lease; 0 is none.
+pub type LeaseId = i64;
 
-impl From<&str> for Bytes {
-    fn from(s: &str) -> Self {
-        Bytes(s.as_bytes().into())
-    }
-}
-
-impl From<String> for Bytes {
-    fn from(s: String) -> Self {
-        Bytes(s.into_bytes().into())
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes(bytes.into())
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match std::str::from_utf8(&self.0) {
-            Ok(s) if !s.starts_with("hex:") => f.write_str(s),
-            _ => {
-                f.write_str("hex:")?;
-                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !deserializer.is_human_readable() {
-            struct Raw;
-            impl serde::de::Visitor<'_> for Raw {
-                type Value = Bytes;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("bytes")
-                }
-                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                    Ok(Bytes(bytes.into()))
-                }
-            }
-            return deserializer.deserialize_bytes(Raw);
-        }
-        let s = String::deserialize(deserializer)?;
-        let Some(digits) = s.strip_prefix("hex:") else { return Ok(s.into()) };
-        let wrong = || serde::de::Error::custom(format!("`{s}` is not hex: and an even number of hexadecimal digits"));
-        if digits.len() % 2 != 0 || !digits.is_ascii() {
-            return Err(wrong());
-        }
-        let bytes = (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16)).collect::<Result<Vec<u8>, _>>();
-        bytes.map(Bytes::from).map_err(|_| wrong())
-    }
-}
+/// No lease.
+pub const LEASE_NONE: LeaseId = 0;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,12 +23,24 @@ pub enum Request {
     Range(RangeRequest),
     /// Deletes a key or a range of keys.
     DeleteRange(DeleteRangeRequest),
-    /// Compares, then does one of two lists of requests, atomically. Not nested yet.
+    /// Compares, then does one of two lists of requests, atomically.
     Txn(TxnRequest),
+    /// Forgets what keys held before a revision.
+    Compact(CompactionRequest),
+    /// Makes a lease.
+    LeaseGrant(LeaseGrantRequest),
+    /// Ends a lease, and deletes the keys attached to it.
+    LeaseRevoke(LeaseRevokeRequest),
+    /// Makes a lease live its full time from now on. The leader's alone: it is never in a log.
+    LeaseKeepAlive(LeaseKeepAliveRequest),
+    /// How long a lease has still to live. The leader's alone: it is never in a log.
+    LeaseTimeToLive(LeaseTimeToLiveRequest),
+    /// Which leases there are. The leader's alone: it is never in a log.
+    LeaseLeases,
 }
 
 /// Put.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PutRequest {
     /// The key; not empty.
     pub key: Bytes,
@@ -107,10 +49,19 @@ pub struct PutRequest {
     /// Whether to return what the key held before.
     #[serde(default)]
     pub prev_kv: bool,
+    /// The lease to attach the key to, instead of the one it may have; 0: none.
+    #[serde(default)]
+    pub lease: LeaseId,
+    /// Keep the value; the key must exist, and `value` be empty.
+    #[serde(default)]
+    pub ignore_value: bool,
+    /// Keep the lease; the key must exist, and `lease` be 0.
+    #[serde(default)]
+    pub ignore_lease: bool,
 }
 
 /// Range: the keys from `key` up to, not including, `range_end`; the one key without it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RangeRequest {
     /// First key.
     pub key: Bytes,
@@ -120,10 +71,70 @@ pub struct RangeRequest {
     /// The most pairs to return; 0 is no limit. `count` does not heed it.
     #[serde(default)]
     pub limit: u64,
+    /// Read as of this revision; 0: the present.
+    #[serde(default)]
+    pub revision: u64,
+    /// Order of the pairs, before the limit is applied.
+    #[serde(default)]
+    pub sort_order: SortOrder,
+    /// By what they are ordered.
+    #[serde(default)]
+    pub sort_target: SortTarget,
+    /// Whether any node may answer at once from what it has applied: a prefix of the log, not the latest.
+    #[serde(default)]
+    pub serializable: bool,
+    /// Leave the values out.
+    #[serde(default)]
+    pub keys_only: bool,
+    /// Give the count only.
+    #[serde(default)]
+    pub count_only: bool,
+    /// Leave out what was last written before this revision; 0: nothing. `count` heeds none of these four.
+    #[serde(default)]
+    pub min_mod_revision: u64,
+    /// Leave out what was last written after this revision; 0: nothing.
+    #[serde(default)]
+    pub max_mod_revision: u64,
+    /// Leave out what was created before this revision; 0: nothing.
+    #[serde(default)]
+    pub min_create_revision: u64,
+    /// Leave out what was created after this revision; 0: nothing.
+    #[serde(default)]
+    pub max_create_revision: u64,
+}
+
+/// Which way to sort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortOrder {
+    /// As [`Ascend`](SortOrder::Ascend).
+    #[default]
+    None,
+    /// Smallest first.
+    Ascend,
+    /// Greatest first.
+    Descend,
+}
+
+/// What to sort by. Pairs that are equal in it stand in key order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortTarget {
+    /// The key.
+    #[default]
+    Key,
+    /// The number of writes since the key was created.
+    Version,
+    /// The revision that created it.
+    Create,
+    /// The revision that last wrote it.
+    Mod,
+    /// The value.
+    Value,
 }
 
 /// Delete the keys from `key` up to, not including, `range_end`; the one key without it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeleteRangeRequest {
     /// First key.
     pub key: Bytes,
@@ -135,8 +146,9 @@ pub struct DeleteRangeRequest {
     pub prev_kv: bool,
 }
 
-/// If every compare holds, `success`, else `failure`; one revision for all of it. Requests in a branch see the earlier ones' effects.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// If every compare holds, `success`, else `failure`; one revision for all of it. Requests in a branch see the earlier ones' effects;
+/// compares, those of txns within it too, see the state before all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TxnRequest {
     /// All must hold.
     pub compare: Vec<Compare>,
@@ -147,8 +159,8 @@ pub struct TxnRequest {
     pub failure: Vec<Request>,
 }
 
-/// One comparison of a key's state with a constant. A missing key has versions and revisions 0 and no value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One comparison of a key's state with a constant. A missing key has versions and revisions 0, no value and no lease.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Compare {
     /// The key.
     pub key: Bytes,
@@ -156,13 +168,17 @@ pub struct Compare {
     pub result: CompareResult,
     /// With what.
     pub target: CompareTarget,
+    /// The end of a range of keys, as in [`RangeRequest`], all of which must compare so. A range that holds none compares as a missing key does.
+    #[serde(default)]
+    pub range_end: Option<Bytes>,
 }
 
 /// How to compare: the key's own value stands left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareResult {
     /// =
+    #[default]
     Equal,
     /// ≠
     NotEqual,
@@ -184,10 +200,65 @@ pub enum CompareTarget {
     ModRevision(u64),
     /// Its value; a missing key compares false, whatever the comparison (as in etcd).
     Value(Bytes),
+    /// The lease it is attached to; 0 if none.
+    Lease(LeaseId),
+}
+
+impl Default for CompareTarget {
+    fn default() -> Self {
+        CompareTarget::Version(0)
+    }
+}
+
+/// Forget what keys held before a revision. Reads as of that revision and watches from it on stay possible.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompactionRequest {
+    /// The revision.
+    pub revision: u64,
+    /// Whether to answer only once the space is free, which here it always is.
+    #[serde(default)]
+    pub physical: bool,
+}
+
+/// Make a lease.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseGrantRequest {
+    /// How long it is to live without a keep-alive, in seconds. Less than the minimum is taken for the minimum.
+    pub ttl: i64,
+    /// Its name. 0: the server makes one, before the command is recorded or logged (see [`made_lease_id`](crate::made_lease_id)).
+    #[serde(default)]
+    pub id: LeaseId,
+}
+
+/// End a lease.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseRevokeRequest {
+    /// The lease.
+    pub id: LeaseId,
+    /// A leader's revoke of an expired lease: the term in which it decided. Void in a log entry of another term.
+    #[serde(default)]
+    pub stamp: Option<curp::Term>,
+}
+
+/// Keep a lease alive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseKeepAliveRequest {
+    /// The lease.
+    pub id: LeaseId,
+}
+
+/// Ask how long a lease has still to live.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseTimeToLiveRequest {
+    /// The lease.
+    pub id: LeaseId,
+    /// Whether to name the keys attached to it.
+    #[serde(default)]
+    pub keys: bool,
 }
 
 /// A key with its value and revisions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyValue {
     /// The key.
     pub key: Bytes,
@@ -199,6 +270,9 @@ pub struct KeyValue {
     pub mod_revision: u64,
     /// Writes since it was created; the first has 1.
     pub version: u64,
+    /// The lease it is attached to; 0 if none.
+    #[serde(default)]
+    pub lease: LeaseId,
 }
 
 /// A response. The header's revision stands apart, in [`curp::Synced`]: a fast answer has none.
@@ -212,10 +286,13 @@ pub enum Response {
     },
     /// Of a range.
     Range {
-        /// The pairs, in key order, up to the limit.
+        /// The pairs, in the order asked for, up to the limit.
         kvs: Vec<KeyValue>,
         /// Number of pairs in the range.
         count: u64,
+        /// Whether the limit cut some off.
+        #[serde(default)]
+        more: bool,
     },
     /// Of a delete.
     DeleteRange {
@@ -231,4 +308,50 @@ pub enum Response {
         /// The responses of the branch taken.
         responses: Vec<Response>,
     },
+    /// Of a compaction.
+    Compact,
+    /// Of a grant.
+    LeaseGrant {
+        /// The lease.
+        id: LeaseId,
+        /// The time it was given, in seconds.
+        ttl: i64,
+    },
+    /// Of a revoke.
+    LeaseRevoke,
+    /// Of a keep-alive.
+    LeaseKeepAlive {
+        /// The lease.
+        id: LeaseId,
+        /// The time it has now, in seconds; 0 if there is no such lease, or it is about to go.
+        ttl: i64,
+    },
+    /// Of a question for the time to live.
+    LeaseTimeToLive {
+        /// The lease.
+        id: LeaseId,
+        /// Whole seconds left; −1 if there is no such lease.
+        ttl: i64,
+        /// The time it was granted, in seconds.
+        granted_ttl: i64,
+        /// The keys attached to it, in order, if asked for.
+        keys: Vec<Bytes>,
+    },
+    /// Of a question for all leases.
+    LeaseLeases {
+        /// They, in order.
+        leases: Vec<LeaseId>,
+    },
+    /// The command was applied, changed nothing, and this is why.
+    Error(Error),
+}
+
+impl Response {
+    /// Why the command did nothing, if that is its result.
+    pub fn error(&self) -> Option<Error> {
+        match self {
+            Response::Error(error) => Some(*error),
+            _ => None,
+        }
+    }
 }

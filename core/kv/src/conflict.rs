@@ -1,11 +1,15 @@
 //! When two requests must keep their order: one may observe or change what the other changes. A function of the two requests
 //! alone, never of state, since witnesses lag (PROTOCOL.md, Terms).
+//!
+//! Keys are observed and changed; so are leases: a grant changes the lease it names, a put that attaches to a lease observes whether
+//! there is one (two that attach to the same lease commute: its keys are a set). A request whose footprint depends on the state conflicts
+//! with everything ([`Request::fast_allowed`] is false of it).
 
 use curp::{Command, ConflictCheck};
 use mutants::Mutant;
 
 use crate::history::is_unbounded;
-use crate::{Bytes, DeleteRangeRequest, RangeRequest, Request, Response};
+use crate::{Bytes, Compare, DeleteRangeRequest, LEASE_NONE, LeaseId, RangeRequest, Request, Response};
 
 /// A range of keys: the first, and the end, exclusive; without an end it is the one key. The end of one zero byte is none at all:
 /// every key from the first on (as in etcd).
@@ -22,25 +26,48 @@ pub(crate) fn overlap(a: Keys<'_>, b: Keys<'_>) -> bool {
     !before(a, b) && !before(b, a) && !before(a, a) && !before(b, b)
 }
 
-/// Calls `f` with every range of keys the request may touch and whether it may write there, until one call gives true.
-fn any_access<'a>(request: &'a Request, f: &mut dyn FnMut(Keys<'a>, bool) -> bool) -> bool {
+/// Something a request may observe or change.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Keys(Keys<'a>),
+    Lease(LeaseId),
+}
+
+impl Place<'_> {
+    fn meets(self, other: Place<'_>) -> bool {
+        match (self, other) {
+            (Place::Keys(a), Place::Keys(b)) if mutants::on(Mutant::ConflictMissesRangeEnd) => a.0 == b.0,
+            (Place::Keys(a), Place::Keys(b)) => overlap(a, b),
+            (Place::Lease(a), Place::Lease(b)) => a == b && !mutants::on(Mutant::ConflictMissesLease),
+            _ => false,
+        }
+    }
+}
+
+/// Calls `f` with every place the request may touch and whether it may change it, until one call gives true. Requests that touch what
+/// they do not name are not asked.
+fn any_access<'a>(request: &'a Request, f: &mut dyn FnMut(Place<'a>, bool) -> bool) -> bool {
     match request {
-        Request::Put(put) => f((&put.key, None), true),
-        Request::Range(range) => f((&range.key, range.range_end.as_ref()), false),
-        Request::DeleteRange(delete) => f((&delete.key, delete.range_end.as_ref()), true),
+        Request::Put(put) => f(Place::Keys((&put.key, None)), true) || (put.lease != LEASE_NONE && f(Place::Lease(put.lease), false)),
+        Request::Range(range) => f(Place::Keys((&range.key, range.range_end.as_ref())), false),
+        Request::DeleteRange(delete) => f(Place::Keys((&delete.key, delete.range_end.as_ref())), true),
         Request::Txn(txn) => {
-            txn.compare.iter().any(|c| f((&c.key, None), false))
+            txn.compare.iter().any(|Compare { key, range_end, .. }| f(Place::Keys((key, range_end.as_ref())), false))
                 || txn.success.iter().chain(&txn.failure).any(|request| any_access(request, f))
         }
+        Request::LeaseGrant(grant) => f(Place::Lease(grant.id), true),
+        Request::LeaseKeepAlive(keep) => f(Place::Lease(keep.id), false),
+        Request::LeaseTimeToLive(ask) => f(Place::Lease(ask.id), false),
+        Request::LeaseRevoke(_) | Request::Compact(_) | Request::LeaseLeases => true,
     }
 }
 
 impl ConflictCheck for Request {
     fn conflicts(&self, other: &Self) -> bool {
-        if mutants::on(Mutant::ConflictMissesRangeEnd) {
-            return any_access(self, &mut |a, a_writes| any_access(other, &mut |b, b_writes| (a_writes || b_writes) && a.0 == b.0));
+        if self.touches_unnamed() || other.touches_unnamed() {
+            return true;
         }
-        any_access(self, &mut |a, a_writes| any_access(other, &mut |b, b_writes| (a_writes || b_writes) && overlap(a, b)))
+        any_access(self, &mut |a, a_writes| any_access(other, &mut |b, b_writes| (a_writes || b_writes) && a.meets(b)))
     }
 }
 
@@ -48,15 +75,22 @@ impl Command for Request {
     type Response = Response;
 
     fn bytes(&self) -> usize {
+        let range = |key: &Bytes, end: &Option<Bytes>| key.as_slice().len() + end.as_ref().map_or(0, |end| end.as_slice().len());
         match self {
             Request::Put(put) => put.key.as_slice().len() + put.value.as_slice().len(),
             Request::Range(RangeRequest { key, range_end, .. }) | Request::DeleteRange(DeleteRangeRequest { key, range_end, .. }) => {
-                key.as_slice().len() + range_end.as_ref().map_or(0, |end| end.as_slice().len())
+                range(key, range_end)
             }
             Request::Txn(txn) => {
-                let compares = txn.compare.iter().map(|c| c.key.as_slice().len() + 16).sum::<usize>();
+                let compares = txn.compare.iter().map(|c| range(&c.key, &c.range_end) + 16).sum::<usize>();
                 compares + txn.success.iter().chain(&txn.failure).map(Command::bytes).sum::<usize>()
             }
+            Request::Compact(_)
+            | Request::LeaseGrant(_)
+            | Request::LeaseRevoke(_)
+            | Request::LeaseKeepAlive(_)
+            | Request::LeaseTimeToLive(_)
+            | Request::LeaseLeases => 16,
         }
     }
 }

@@ -1,15 +1,21 @@
-//! Keys and their versions: what every key held at every revision.
+//! Keys and their versions: what every key held at every revision from the compacted one on, and which keys each revision wrote.
 //!
 //! Invariant: a key's versions stand in order of revision. Writes of one key conflict, hence arrive in order, although
-//! revisions of different keys may arrive in any. Nothing is forgotten: there is no compaction yet.
+//! revisions of different keys may arrive in any.
+//!
+//! A compaction to revision r keeps all that reads as of r or later, and watches from r on, need: of each key the version that was live
+//! at r and everything after it, a deletion at r itself included. What a key held before a write at r is gone: an event of revision r then has
+//! no previous pair.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use mutants::Mutant;
+
 use crate::conflict::Keys;
-use crate::{Bytes, KeyValue};
+use crate::{Bytes, KeyValue, LEASE_NONE, LeaseId};
 
 /// What a key held from a revision on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,21 +26,23 @@ pub(crate) struct Version {
     pub version: u64,
     /// `None` if the key is deleted.
     pub value: Option<Bytes>,
+    /// The lease the key is attached to; 0 if none.
+    pub lease: LeaseId,
     /// The live key's part of the state hash; 0 if it is deleted.
     pub hash: u64,
 }
 
 impl Version {
     /// The version a put makes, on top of the live version before it.
-    pub fn put(key: &Bytes, value: &Bytes, revision: u64, before: Option<&Version>) -> Version {
+    pub fn put(key: &Bytes, value: &Bytes, lease: LeaseId, revision: u64, before: Option<&Version>) -> Version {
         let (create_revision, version) = before.map_or((revision, 1), |b| (b.create_revision, b.version + 1));
-        let hash = hash(key, value, create_revision, revision, version);
-        Version { mod_revision: revision, create_revision, version, value: Some(value.clone()), hash }
+        let hash = hash(key, value, lease, create_revision, revision, version);
+        Version { mod_revision: revision, create_revision, version, value: Some(value.clone()), lease, hash }
     }
 
     /// The version a delete makes.
     pub fn deleted(revision: u64) -> Version {
-        Version { mod_revision: revision, create_revision: 0, version: 0, value: None, hash: 0 }
+        Version { mod_revision: revision, create_revision: 0, version: 0, value: None, lease: LEASE_NONE, hash: 0 }
     }
 
     pub fn is_live(&self) -> bool {
@@ -43,32 +51,36 @@ impl Version {
 
     /// The pair a client sees; `None` if the key is deleted.
     pub fn key_value(&self, key: &Bytes) -> Option<KeyValue> {
-        let Version { mod_revision, create_revision, version, ref value, .. } = *self;
-        value.as_ref().map(|value| KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision, version })
+        let Version { mod_revision, create_revision, version, lease, ref value, .. } = *self;
+        value.as_ref().map(|value| KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision, version, lease })
     }
 }
 
 /// Fixed-width parts have a hash of their own, which seeds the key's, which seeds the value's: no two different pairs are the same
 /// bytes, and nothing is copied.
-fn hash(key: &Bytes, value: &Bytes, create_revision: u64, mod_revision: u64, version: u64) -> u64 {
+fn hash(key: &Bytes, value: &Bytes, lease: LeaseId, create_revision: u64, mod_revision: u64, version: u64) -> u64 {
     let mut numbers = [0; 24];
     for (bytes, number) in numbers.chunks_exact_mut(8).zip([create_revision, mod_revision, version]) {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
-    let seed = xxh3_64_with_seed(&numbers, 0);
+    let seed = xxh3_64_with_seed(&numbers, lease.cast_unsigned());
     xxh3_64_with_seed(value.as_slice(), xxh3_64_with_seed(key.as_slice(), seed))
 }
 
-/// Every version of every key.
+/// Every version of every key, as far as it is not compacted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct History {
     keys: BTreeMap<Bytes, Vec<Version>>,
+    /// The keys that each revision wrote, in the order in which its request wrote them.
+    changes: BTreeMap<u64, Vec<Bytes>>,
+    /// The revision compacted to; 0 if never.
+    compacted: u64,
 }
 
 impl History {
     /// The version of `key` that was live at `revision`.
     pub fn get(&self, key: &Bytes, revision: u64) -> Option<&Version> {
-        at(self.keys.get(key)?, revision)
+        at(self.keys.get(key)?, revision).filter(|v| v.is_live())
     }
 
     /// Keys in `range` that were live at `revision`, in order.
@@ -81,24 +93,64 @@ impl History {
         };
         // `Included(key)..Excluded(key)` is empty, as it should be.
         let keys = self.keys.range::<Bytes, _>((Bound::Included(key), upper));
-        keys.filter_map(move |(key, versions)| Some((key, at(versions, revision)?)))
+        keys.filter_map(move |(key, versions)| Some((key, at(versions, revision).filter(|v| v.is_live())?)))
     }
 
     /// Every live key with its latest version.
     pub fn live(&self) -> impl Iterator<Item = (&Bytes, &Version)> {
-        self.keys.iter().filter_map(|(key, versions)| Some((key, at(versions, u64::MAX)?)))
+        self.keys.iter().filter_map(|(key, versions)| Some((key, versions.last().filter(|v| v.is_live())?)))
+    }
+
+    /// What a revision wrote, in the order in which its request did. Complete from [`compacted`](Self::compacted) on.
+    pub fn written_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &Version)> {
+        let keys = self.changes.get(&revision).into_iter().flatten();
+        keys.filter_map(move |key| Some((key, at(self.keys.get(key)?, revision)?)))
+    }
+
+    /// The revision compacted to; 0 if never.
+    pub fn compacted(&self) -> u64 {
+        self.compacted
     }
 
     /// Adds a version, and returns how the sum of all live hashes changes.
     pub fn push(&mut self, key: Bytes, version: Version) -> u64 {
         let added = version.hash;
-        let versions = self.keys.entry(key).or_default();
-        let removed = versions.last().map_or(0, |last| {
+        let versions = self.keys.entry(key.clone()).or_default();
+        let last = versions.last();
+        let removed = last.map_or(0, |last| {
             assert!(last.mod_revision <= version.mod_revision, "revision {} after {}", version.mod_revision, last.mod_revision);
             last.hash
         });
+        if last.is_none_or(|last| last.mod_revision != version.mod_revision) {
+            self.changes.entry(version.mod_revision).or_default().push(key);
+        }
         versions.push(version);
         added.wrapping_sub(removed)
+    }
+
+    /// Forgets what keys held before `revision`, and returns how the hash changes. Live keys keep theirs.
+    pub fn compact(&mut self, revision: u64) -> u64 {
+        let before = self.compaction_hash();
+        self.keys.retain(|_, versions| {
+            let after = versions.partition_point(|v| v.mod_revision <= revision);
+            let kept = |v: &Version| v.is_live() || (v.mod_revision == revision && !mutants::on(Mutant::WatchCompactedDelete));
+            let first = after.checked_sub(1).filter(|&i| kept(&versions[i])).unwrap_or(after);
+            versions.drain(..first);
+            !versions.is_empty()
+        });
+        self.changes = self.changes.split_off(&revision);
+        self.compacted = revision;
+        self.compaction_hash().wrapping_sub(before)
+    }
+
+    /// The sum of all hashes, recomputed.
+    pub fn hash(&self) -> u64 {
+        let live = self.live().filter_map(|(key, version)| version.key_value(key));
+        live.fold(self.compaction_hash(), |sum, kv| sum.wrapping_add(hash_of(&kv)))
+    }
+
+    fn compaction_hash(&self) -> u64 {
+        if self.compacted == 0 { 0 } else { xxh3_64_with_seed(&self.compacted.to_le_bytes(), 3) }
     }
 }
 
@@ -107,18 +159,17 @@ pub(crate) fn is_unbounded(range_end: &Bytes) -> bool {
     range_end.as_slice() == [0]
 }
 
+/// The latest version up to a revision, be it a deletion.
 fn at(versions: &[Version], revision: u64) -> Option<&Version> {
     // Almost always the latest is asked for.
     let last = versions.last()?;
-    let found = if last.mod_revision <= revision {
-        last
-    } else {
-        &versions[versions.partition_point(|v| v.mod_revision <= revision).checked_sub(1)?]
-    };
-    found.is_live().then_some(found)
+    if last.mod_revision <= revision {
+        return Some(last);
+    }
+    Some(&versions[versions.partition_point(|v| v.mod_revision <= revision).checked_sub(1)?])
 }
 
 /// The hash of one pair, recomputed.
-pub(crate) fn hash_of(kv: &KeyValue) -> u64 {
-    hash(&kv.key, &kv.value, kv.create_revision, kv.mod_revision, kv.version)
+fn hash_of(kv: &KeyValue) -> u64 {
+    hash(&kv.key, &kv.value, kv.lease, kv.create_revision, kv.mod_revision, kv.version)
 }

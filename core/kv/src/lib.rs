@@ -1,16 +1,32 @@
-//! The replicated state machine: a key-value store with etcd's API and etcd's revisions.
+//! The replicated state machine: a key-value store with etcd's API, revisions, leases and watches.
 //!
 //! [`Request`] is the command consensus orders, [`Response`] its result, [`Store`] what executes it. When two requests must keep their
-//! order is [`curp::ConflictCheck`] for `Request`; which ones are refused outright is [`Request::validate`].
+//! order is [`curp::ConflictCheck`] for `Request`; which ones are refused outright is [`Request::check`]; which may be answered before they are
+//! committed is [`Request::fast_allowed`].
 //!
-//! Deliberately not here yet: watch, leases, compaction, nested txns, sort orders and keys-only ranges.
+//! Replicated, and in the snapshot, is what [`Store`] holds. Beside it stand two machines that every node has for itself, and loses with its
+//! life: [`Expiry`], the leader's deadlines of leases, and [`Watchers`]. All are pure: what time it is, and what is applied, they are told.
+//!
+//! Deliberately not here: sessions, terms but for a revoke's, streams.
 
 mod api;
+mod bytes;
+mod compute;
 mod conflict;
+mod error;
+mod expiry;
 mod history;
+mod lease;
+mod range;
 mod store;
 mod validate;
+pub mod watch;
 
 pub use api::*;
+pub use bytes::Bytes;
+pub use error::{Code, Error};
+pub use expiry::{Expiry, Receipt};
+pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN, Lease, LeaseCollection, made_lease_id};
 pub use store::{REVISION_FIRST, REVISION_UNKNOWN, Store};
-pub use validate::{ERROR_DUPLICATE_KEY, ERROR_EMPTY_KEY, ERROR_NESTED_TXN, ERROR_TOO_MANY_OPS, TXN_OPS_MAX};
+pub use validate::TXN_OPS_MAX;
+pub use watch::{EventKind, WatchCreateRequest, WatchEvent, WatchFilter, WatchId, WatchLimits, WatchResponse, Watchers};

@@ -1,37 +1,52 @@
-//! What can be said of a request from the request alone: whether it is refused, and whether it may write. Every node, and the
-//! client, comes to the same answer, so a refusal here is definite (PROTOCOL.md, failed or unknown).
+//! What can be said of a request from the request alone: whether it is refused, whether it may write, whether it may be fast. Every
+//! node, and the client, comes to the same answer, so a refusal here is definite (PROTOCOL.md, failed or unknown).
 //!
-//! Duty of the caller: a request that is not valid must not get into a log or a spec pool. [`crate::Store`] asserts what it relies on.
+//! Duty of the caller: a request that is not valid must not get into a log or a spec pool, nor one that [is for the leader
+//! alone](Request::is_leaders). [`crate::Store`] gives them an error, the same on every replica, should one come all the same.
 
 use crate::conflict::overlap;
-use crate::{Bytes, Request};
+use crate::{Bytes, Compare, DeleteRangeRequest, Error, LEASE_NONE, LEASE_TTL_MAX, PutRequest, RangeRequest, Request, TxnRequest};
 
-/// The most compares, and the most requests in a branch, of a txn (etcd's default of `--max-txn-ops`).
+/// The most compares, and the most requests in a branch, of a txn (etcd's default of `--max-txn-ops`). A txn within another has what the
+/// longest list of that leaves, so this bounds the depth too.
 pub const TXN_OPS_MAX: usize = 128;
 
-/// etcd's ErrEmptyKey.
-pub const ERROR_EMPTY_KEY: &str = "etcdserver: key is not provided";
-/// etcd's ErrDuplicateKey: a branch puts a key twice, or puts and deletes it.
-pub const ERROR_DUPLICATE_KEY: &str = "etcdserver: duplicate key given in txn request";
-/// etcd's ErrTooManyOps.
-pub const ERROR_TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
-/// Not etcd's, which nests txns.
-pub const ERROR_NESTED_TXN: &str = "nested txns are not supported";
-
 impl Request {
-    /// Whether the request is acceptable. A `range_end` at or before the key is: it names no keys.
+    /// Whether the request is acceptable, with the words to refuse it.
     ///
     /// # Errors
     /// Why not, in etcd's words.
     pub fn validate(&self) -> Result<(), String> {
-        self.check().map_err(str::to_owned)
+        self.check().map_err(|error| error.to_string())
+    }
+
+    /// Whether the request is acceptable. A `range_end` at or before the key is: it names no keys.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Request::Put(put) => check_put(put),
+            Request::Range(RangeRequest { key, .. }) | Request::DeleteRange(DeleteRangeRequest { key, .. }) => check_key(key),
+            Request::Txn(txn) => {
+                check_txn(txn, TXN_OPS_MAX)?;
+                check_writes(&txn.success)?;
+                check_writes(&txn.failure)
+            }
+            Request::LeaseGrant(grant) if grant.ttl > LEASE_TTL_MAX => Err(Error::LeaseTtlTooLarge),
+            // A grant has its name before it gets here: one made while applying could not be in a fast answer.
+            Request::LeaseGrant(grant) if grant.id == LEASE_NONE => Err(Error::LeaseNotFound),
+            Request::LeaseRevoke(revoke) if revoke.id == LEASE_NONE => Err(Error::LeaseNotFound),
+            Request::LeaseGrant(_) | Request::LeaseRevoke(_) | Request::Compact(_) => Ok(()),
+            Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_) | Request::LeaseLeases => Ok(()),
+        }
     }
 
     /// Whether it may change the store. Whether it does depends on the state: a delete may find nothing.
     pub fn is_write(&self) -> bool {
         match self {
-            Request::Put(_) | Request::DeleteRange(_) => true,
-            Request::Range(_) => false,
+            Request::Put(_) | Request::DeleteRange(_) | Request::Compact(_) | Request::LeaseGrant(_) | Request::LeaseRevoke(_) => true,
+            Request::Range(_) | Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_) | Request::LeaseLeases => false,
             Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(Request::is_write),
         }
     }
@@ -41,43 +56,110 @@ impl Request {
         !self.is_write()
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    /// Whether only a leader can answer it, from its clock, after it confirmed that it leads. Such a request is never proposed, recorded
+    /// or logged.
+    pub fn is_leaders(&self) -> bool {
+        matches!(self, Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_) | Request::LeaseLeases)
+    }
+
+    /// Whether it may be recorded by witnesses and answered before it is committed. Not if what it touches, or what it answers, depends
+    /// on more than the keys and leases it names: a witness that lags could not judge it.
+    pub fn fast_allowed(&self) -> bool {
+        !self.is_leaders() && !self.touches_unnamed()
+    }
+
+    /// Whether what the request observes or changes depends on the state: a revoke deletes what is attached, a compaction changes what
+    /// can be read at all, a read as of a revision (and a txn that looks for the revision it will itself get) observes how many writes there
+    /// were. It conflicts with everything.
+    pub(crate) fn touches_unnamed(&self) -> bool {
         match self {
-            Request::Put(put) => check_key(&put.key),
-            Request::Range(range) => check_key(&range.key),
-            Request::DeleteRange(delete) => check_key(&delete.key),
+            Request::Compact(_) | Request::LeaseRevoke(_) | Request::LeaseLeases => true,
+            Request::LeaseTimeToLive(ask) => ask.keys,
+            Request::Put(_) | Request::DeleteRange(_) | Request::LeaseGrant(_) | Request::LeaseKeepAlive(_) => false,
+            Request::Range(range) => range.revision != 0,
             Request::Txn(txn) => {
-                if [txn.compare.len(), txn.success.len(), txn.failure.len()].into_iter().any(|len| len > TXN_OPS_MAX) {
-                    return Err(ERROR_TOO_MANY_OPS);
-                }
-                txn.compare.iter().try_for_each(|compare| check_key(&compare.key))?;
-                txn.success.iter().chain(&txn.failure).try_for_each(|request| match request {
-                    Request::Txn(_) => Err(ERROR_NESTED_TXN),
-                    _ => request.check(),
-                })?;
-                check_branch(&txn.success)?;
-                check_branch(&txn.failure)
+                let mut requests = txn.success.iter().chain(&txn.failure);
+                requests.any(Request::touches_unnamed) || (self.is_write() && self.picks_by_revision())
             }
         }
     }
-}
 
-fn check_key(key: &Bytes) -> Result<(), &'static str> {
-    if key.as_slice().is_empty() { Err(ERROR_EMPTY_KEY) } else { Ok(()) }
-}
-
-/// One revision can write a key once, so no key may be put twice, or put and deleted; deletes may overlap, as in etcd.
-fn check_branch(requests: &[Request]) -> Result<(), &'static str> {
-    for (i, request) in requests.iter().enumerate() {
-        let Request::Put(put) = request else { continue };
-        let duplicate = requests.iter().enumerate().any(|(j, other)| match other {
-            Request::Put(other) => j < i && other.key == put.key,
-            Request::DeleteRange(delete) => overlap((&put.key, None), (&delete.key, delete.range_end.as_ref())),
+    /// Whether it leaves out pairs by their revisions. Those that its own txn wrote have none yet in a fast answer.
+    fn picks_by_revision(&self) -> bool {
+        match self {
+            Request::Range(r) => [r.min_mod_revision, r.max_mod_revision, r.min_create_revision, r.max_create_revision] != [0; 4],
+            Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(Request::picks_by_revision),
             _ => false,
-        });
-        if duplicate {
-            return Err(ERROR_DUPLICATE_KEY);
         }
     }
+}
+
+fn check_key(key: &Bytes) -> Result<(), Error> {
+    if key.as_slice().is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
+}
+
+fn check_put(put: &PutRequest) -> Result<(), Error> {
+    check_key(&put.key)?;
+    if put.ignore_value && !put.value.as_slice().is_empty() {
+        return Err(Error::ValueProvided);
+    }
+    if put.ignore_lease && put.lease != LEASE_NONE {
+        return Err(Error::LeaseProvided);
+    }
     Ok(())
+}
+
+fn check_txn(txn: &TxnRequest, ops_max: usize) -> Result<(), Error> {
+    let TxnRequest { compare, success, failure } = txn;
+    let longest = compare.len().max(success.len()).max(failure.len());
+    let Some(left) = ops_max.checked_sub(longest) else { return Err(Error::TooManyOps) };
+    compare.iter().try_for_each(|Compare { key, .. }| check_key(key))?;
+    success.iter().chain(failure).try_for_each(|request| match request {
+        Request::Txn(inner) => check_txn(inner, left),
+        Request::Put(_) | Request::Range(_) | Request::DeleteRange(_) => request.check(),
+        _ => Err(Error::NotAllowedHere),
+    })
+}
+
+/// What a way through a list of requests may write.
+#[derive(Default)]
+struct Written<'a> {
+    puts: Vec<&'a Bytes>,
+    deletes: Vec<&'a DeleteRangeRequest>,
+}
+
+/// One revision can write a key once, so no key may be put twice, or put and deleted, on one way through the requests; deletes may
+/// overlap, and the two branches of a txn exclude each other, as in etcd.
+fn check_writes(requests: &[Request]) -> Result<(), Error> {
+    written(requests).map(|_| ())
+}
+
+fn written(requests: &[Request]) -> Result<Written<'_>, Error> {
+    let mut all = Written::default();
+    for request in requests {
+        let one = match request {
+            Request::Put(put) => Written { puts: vec![&put.key], deletes: vec![] },
+            Request::DeleteRange(delete) => Written { puts: vec![], deletes: vec![delete] },
+            Request::Txn(txn) => {
+                let (mut then, other) = (written(&txn.success)?, written(&txn.failure)?);
+                // A key that both branches put counts once.
+                then.puts.extend(other.puts);
+                then.puts.sort_unstable();
+                then.puts.dedup();
+                then.deletes.extend(other.deletes);
+                then
+            }
+            _ => continue,
+        };
+        let deletes_one_of = |deletes: &[&DeleteRangeRequest], puts: &[&Bytes]| {
+            deletes.iter().any(|d| puts.iter().any(|put| overlap((put, None), (&d.key, d.range_end.as_ref()))))
+        };
+        let twice = one.puts.iter().any(|put| all.puts.contains(put));
+        if twice || deletes_one_of(&all.deletes, &one.puts) || deletes_one_of(&one.deletes, &all.puts) {
+            return Err(Error::DuplicateKey);
+        }
+        all.puts.extend(one.puts);
+        all.deletes.extend(one.deletes);
+    }
+    Ok(all)
 }

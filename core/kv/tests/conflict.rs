@@ -8,25 +8,40 @@ use curp::ConflictCheck;
 use kv::*;
 use proptest::prelude::*;
 
-/// Whether the request may read or write the key, and whether it may write it.
-fn touches(request: &Request, key: &Bytes) -> (bool, bool) {
+/// What a request may touch: a key, or a lease.
+enum Place<'a> {
+    Key(&'a Bytes),
+    Lease(LeaseId),
+}
+
+/// Whether the request may observe the place, and whether it may change it.
+fn touches(request: &Request, place: &Place<'_>) -> (bool, bool) {
+    let within = |first: &Bytes, end: Option<&Bytes>| matches!(place, Place::Key(key) if in_range(key, first, end));
+    let lease = |id: LeaseId| matches!(place, Place::Lease(other) if *other == id);
     match request {
-        Request::Put(put) => (put.key == *key, put.key == *key),
-        Request::Range(r) => (in_range(key, &r.key, r.range_end.as_ref()), false),
-        Request::DeleteRange(d) => (in_range(key, &d.key, d.range_end.as_ref()), in_range(key, &d.key, d.range_end.as_ref())),
+        Request::Put(put) => (within(&put.key, None) || (put.lease != 0 && lease(put.lease)), within(&put.key, None)),
+        Request::Range(r) => (within(&r.key, r.range_end.as_ref()), false),
+        Request::DeleteRange(d) => (within(&d.key, d.range_end.as_ref()), within(&d.key, d.range_end.as_ref())),
         Request::Txn(txn) => {
-            let compares = (txn.compare.iter().any(|c| c.key == *key), false);
-            let branches = txn.success.iter().chain(&txn.failure).map(|r| touches(r, key));
+            let compares = (txn.compare.iter().any(|c| within(&c.key, c.range_end.as_ref())), false);
+            let branches = txn.success.iter().chain(&txn.failure).map(|r| touches(r, place));
             branches.fold(compares, |(touch, write), (t, w)| (touch || t, write || w))
         }
+        Request::LeaseGrant(grant) => (lease(grant.id), lease(grant.id)),
+        Request::LeaseKeepAlive(keep) => (lease(keep.id), false),
+        Request::LeaseTimeToLive(ask) => (lease(ask.id), false),
+        _ => (true, true),
     }
 }
 
 fn conflict(a: &Request, b: &Request, keys: &[Bytes]) -> bool {
-    keys.iter().any(|key| {
-        let ((a_touches, a_writes), (b_touches, b_writes)) = (touches(a, key), touches(b, key));
-        (a_writes && b_touches) || (b_writes && a_touches)
-    })
+    let leases = (0..5).map(Place::Lease);
+    !a.fast_allowed() && !a.is_leaders()
+        || !b.fast_allowed() && !b.is_leaders()
+        || keys.iter().map(Place::Key).chain(leases).any(|place| {
+            let ((a_touches, a_writes), (b_touches, b_writes)) = (touches(a, &place), touches(b, &place));
+            (a_writes && b_touches) || (b_writes && a_touches)
+        })
 }
 
 /// Every put, range and delete on these keys and ends, whether it makes sense or not: witnesses judge before anyone validates.
@@ -36,7 +51,7 @@ fn simple_requests(keys: &[&str], ends: &[Option<&str>]) -> Vec<Request> {
         all.push(put(key, "v"));
         for end in ends {
             let range_end = end.map(Bytes::from);
-            all.push(Request::Range(RangeRequest { key: key.into(), range_end: range_end.clone(), limit: 1 }));
+            all.push(Request::Range(RangeRequest { key: key.into(), range_end: range_end.clone(), limit: 1, ..RangeRequest::default() }));
             all.push(Request::DeleteRange(DeleteRangeRequest { key: key.into(), range_end, prev_kv: false }));
         }
     }
@@ -89,7 +104,37 @@ proptest! {
 
     /// Larger requests. Range ends and keys are drawn from [`KEYS`], so that any overlap holds one of them.
     #[test]
-    fn random_requests(a in request(), b in request()) {
+    fn random_requests(a in command(), b in command()) {
         prop_assert_eq!(a.conflicts(&b), conflict(&a, &b, &KEYS.map(Bytes::from)));
+    }
+}
+
+/// Leases are touched by name; what is attached to one is not named, so a revoke is never fast and conflicts with everything.
+#[test]
+fn leases_and_what_depends_on_the_state() {
+    let fast = |request: &Request| request.fast_allowed();
+    let (one, two) = (grant(1, 5), grant(2, 5));
+    assert!(one.conflicts(&one) && !one.conflicts(&two) && fast(&one));
+    assert!(one.conflicts(&attach("a", "x", 1)) && !one.conflicts(&attach("a", "x", 2)) && !one.conflicts(&put("a", "x")));
+    assert!(one.conflicts(&txn(vec![], vec![], vec![attach("a", "x", 1)])), "both branches count");
+    assert!(!attach("a", "x", 1).conflicts(&attach("b", "x", 1)) && fast(&attach("a", "x", 1)), "a lease's keys are a set");
+
+    let as_of = |revision| Request::Range(RangeRequest { key: "a".into(), revision, ..RangeRequest::default() });
+    let newer = Request::Range(RangeRequest { key: "a".into(), min_mod_revision: 5, ..RangeRequest::default() });
+    let sees_own = txn(vec![], vec![put("a", "x"), newer.clone()], vec![]);
+    for never in [revoke(1), compact(3), as_of(3), txn(vec![], vec![], vec![as_of(3)]), sees_own] {
+        assert!(!fast(&never), "{never:?}");
+        for other in [put("z", "x"), get("z"), two.clone(), revoke(2), compact(2), txn(vec![], vec![], vec![])] {
+            assert!(never.conflicts(&other) && other.conflicts(&never), "{never:?} and {other:?}");
+        }
+    }
+    assert!(fast(&as_of(0)) && fast(&newer) && fast(&txn(vec![], vec![newer], vec![])), "revisions of what is applied are final");
+
+    let keep = Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: 1 });
+    let left = |keys| Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 1, keys });
+    for (request, by_name) in [(keep, true), (left(false), true), (left(true), false), (Request::LeaseLeases, false)] {
+        assert!(request.is_leaders() && request.is_read_only() && !fast(&request), "{request:?}");
+        assert!(request.conflicts(&one) && request.conflicts(&revoke(1)));
+        assert_eq!(request.conflicts(&put("a", "x")), !by_name, "{request:?} waits for what may detach a key if it names them");
     }
 }

@@ -25,7 +25,7 @@ use curp::{
     Address, Config, Event, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal,
     Reply, Request as Ask, SnapshotError, SnapshotFile, StateChange, Synced, TaskId,
 };
-use kv::{Request, Response, Store};
+use kv::{Request, Store};
 use mutants::Mutant;
 use storage::{Corruption, FileOp, Lsn, Wal};
 
@@ -452,8 +452,7 @@ impl Node {
     fn serve(&mut self, command: &Request, state: &ReadState, out: &mut Output) {
         let Request::Range(range) = command else { return };
         let revision = self.raw.applied_revision();
-        let (kvs, count) = self.store.range_at(range, revision);
-        let synced = Synced { revision, response: Response::Range { kvs, count } };
+        let synced = Synced { revision, response: self.store.read(range, revision) };
         self.reply(state.read.0, Reply::Read { read: state.read, applied: self.raw.applied(), synced }, out);
     }
 

@@ -22,11 +22,17 @@ fn bytes() -> impl Strategy<Value = kv::Bytes> {
 
 fn command() -> impl Strategy<Value = Request> {
     let leaf = prop_oneof![
-        (bytes(), bytes(), any::<bool>()).prop_map(|(key, value, prev_kv)| Request::Put(PutRequest { key, value, prev_kv })),
+        (bytes(), bytes(), any::<bool>()).prop_map(|(key, value, prev_kv)| Request::Put(PutRequest {
+            key,
+            value,
+            prev_kv,
+            ..PutRequest::default()
+        })),
         (bytes(), proptest::option::of(bytes()), any::<u64>()).prop_map(|(key, range_end, limit)| Request::Range(RangeRequest {
             key,
             range_end,
-            limit
+            limit,
+            ..RangeRequest::default()
         })),
         (bytes(), proptest::option::of(bytes()), any::<bool>())
             .prop_map(|(key, range_end, prev_kv)| Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })),
@@ -46,11 +52,12 @@ fn response() -> impl Strategy<Value = Response> {
             create_revision,
             mod_revision,
             version,
+            ..KeyValue::default()
         })
     };
     prop_oneof![
         proptest::option::of(pair()).prop_map(|prev_kv| Response::Put { prev_kv }),
-        (proptest::collection::vec(pair(), 0..3), any::<u64>()).prop_map(|(kvs, count)| Response::Range { kvs, count }),
+        (proptest::collection::vec(pair(), 0..3), any::<u64>()).prop_map(|(kvs, count)| Response::Range { kvs, count, more: false }),
     ]
 }
 

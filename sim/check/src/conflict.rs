@@ -29,9 +29,11 @@ pub(crate) fn accesses<'a>(request: &'a Request, f: &mut dyn FnMut(&'a Bytes, Op
         Request::Range(range) => f(&range.key, range.range_end.as_ref(), false),
         Request::DeleteRange(delete) => f(&delete.key, delete.range_end.as_ref(), true),
         Request::Txn(txn) => {
-            txn.compare.iter().for_each(|compare| f(&compare.key, None, false));
+            txn.compare.iter().for_each(|compare| f(&compare.key, compare.range_end.as_ref(), false));
             txn.success.iter().chain(&txn.failure).for_each(|request| accesses(request, f));
         }
+        // Leases and compaction are not modelled yet.
+        _ => {}
     }
 }
 
@@ -63,9 +65,9 @@ mod tests {
         let ends: Vec<Option<Bytes>> = ["a", "b", "c", "d", "\0"].map(|end| Some(Bytes::from(end))).into_iter().chain([None]).collect();
         let mut all = Vec::new();
         for key in &keys {
-            all.push(Request::Put(PutRequest { key: key.clone(), value: "v".into(), prev_kv: false }));
+            all.push(Request::Put(PutRequest { key: key.clone(), value: "v".into(), prev_kv: false, ..PutRequest::default() }));
             for end in &ends {
-                all.push(Request::Range(RangeRequest { key: key.clone(), range_end: end.clone(), limit: 0 }));
+                all.push(Request::Range(RangeRequest { key: key.clone(), range_end: end.clone(), limit: 0, ..RangeRequest::default() }));
                 all.push(Request::DeleteRange(DeleteRangeRequest { key: key.clone(), range_end: end.clone(), prev_kv: false }));
             }
         }

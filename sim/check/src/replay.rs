@@ -28,6 +28,7 @@ impl Cell {
             create_revision: self.create_revision,
             mod_revision: self.mod_revision,
             version: self.version,
+            ..KeyValue::default()
         }
     }
 }
@@ -91,7 +92,7 @@ impl Replay {
                     }
                     count += 1;
                 }
-                Response::Range { kvs, count }
+                Response::Range { more: kvs.len() as u64 != count, kvs, count }
             }
             Request::DeleteRange(delete) => {
                 let found: Vec<KeyValue> = self.between(&delete.key, delete.range_end.as_ref()).map(|(key, cell)| cell.with(key)).collect();
@@ -104,6 +105,7 @@ impl Replay {
                 let branch = if succeeded { &txn.success } else { &txn.failure };
                 Response::Txn { succeeded, responses: branch.iter().map(|request| self.run(request, wrote)).collect() }
             }
+            other => unreachable!("not modelled yet: {other:?}"),
         }
     }
 
@@ -129,6 +131,7 @@ impl Replay {
                 Some(cell) => cell.value.cmp(with),
                 None => return false,
             },
+            CompareTarget::Lease(_) => unreachable!("not modelled yet: {compare:?}"),
         };
         match compare.result {
             CompareResult::Equal => order.is_eq(),
@@ -169,7 +172,7 @@ pub fn agreement(expected: &Response, given: &Response, own: Option<u64>) -> Agr
     let kvs = |a: &[KeyValue], b: &[KeyValue]| all(a, b, kv);
     match (expected, given) {
         (Response::Put { prev_kv: a }, Response::Put { prev_kv: b }) => kvs(a.as_slice(), b.as_slice()),
-        (Response::Range { kvs: a, count: m }, Response::Range { kvs: b, count: n }) if m == n => kvs(a, b),
+        (Response::Range { kvs: a, count: m, .. }, Response::Range { kvs: b, count: n, .. }) if m == n => kvs(a, b),
         (Response::DeleteRange { deleted: m, prev_kvs: a }, Response::DeleteRange { deleted: n, prev_kvs: b }) if m == n => kvs(a, b),
         (Response::Txn { succeeded: m, responses: a }, Response::Txn { succeeded: n, responses: b }) if m == n => {
             all(a, b, |a, b| agreement(a, b, own))

@@ -31,6 +31,7 @@ pub fn request(request: &Request) -> String {
             }
             text + ")"
         }
+        other => format!("{other:?}"),
     }
 }
 
@@ -39,13 +40,13 @@ pub fn response(request: &Request, response: &Response) -> String {
     match (request, response) {
         (_, Response::Put { prev_kv: None }) => "done".into(),
         (_, Response::Put { prev_kv: Some(kv) }) => format!("before it {}", key_value(kv)),
-        (Request::Range(range), Response::Range { kvs, count }) if range.range_end.is_none() => match &kvs[..] {
+        (Request::Range(range), Response::Range { kvs, count, .. }) if range.range_end.is_none() => match &kvs[..] {
             [] if *count == 0 => "nothing".into(),
             [kv] if *count == 1 => format!("{} (version {})", short(&kv.value), kv.version),
             _ => format!("{} of {count}", list(kvs)),
         },
-        (_, Response::Range { kvs, count }) if kvs.len() as u64 == *count => list(kvs),
-        (_, Response::Range { kvs, count }) => format!("{} of {count}", list(kvs)),
+        (_, Response::Range { kvs, count, .. }) if kvs.len() as u64 == *count => list(kvs),
+        (_, Response::Range { kvs, count, .. }) => format!("{} of {count}", list(kvs)),
         (_, Response::DeleteRange { deleted, prev_kvs }) if prev_kvs.is_empty() => format!("{deleted} deleted"),
         (_, Response::DeleteRange { deleted, prev_kvs }) => format!("{deleted} deleted: {}", list(prev_kvs)),
         (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
@@ -54,6 +55,8 @@ pub fn response(request: &Request, response: &Response) -> String {
             format!("{}[{}]", if *succeeded { "then " } else { "else " }, each.collect::<Vec<_>>().join(", "))
         }
         (_, Response::Txn { succeeded, responses }) => format!("txn {succeeded} with {} responses", responses.len()),
+        (_, Response::Error(error)) => error.to_string(),
+        (_, other) => format!("{other:?}"),
     }
 }
 
@@ -101,6 +104,7 @@ fn compare(compare: &Compare) -> String {
         CompareTarget::CreateRevision(r) => ("create revision", r.to_string()),
         CompareTarget::ModRevision(r) => ("mod revision", r.to_string()),
         CompareTarget::Value(value) => ("value", short(value)),
+        CompareTarget::Lease(lease) => ("lease", lease.to_string()),
     };
     format!("{} {what} {how} {with}", compare.key)
 }

@@ -139,14 +139,14 @@ fn kv_history(raw: &[Raw], seed: u64) -> History<Kv> {
     let mut store = Replay::default();
     let lie = |_: &kv::Request, truth: Response, raw: &Raw| match truth {
         Response::Put { prev_kv: Some(_) } => Response::Put { prev_kv: None },
-        Response::Range { kvs, count } if kvs.is_empty() => Response::Range { kvs, count: count + 1 },
-        Response::Range { mut kvs, count } => {
+        Response::Range { kvs, count, more } if kvs.is_empty() => Response::Range { kvs, count: count + 1, more },
+        Response::Range { mut kvs, count, more } => {
             match raw.b {
                 0 => kvs[0].version += 1,
                 1 => kvs[0].value = "1".into(),
                 _ => kvs[0].mod_revision += 1,
             }
-            Response::Range { kvs, count }
+            Response::Range { kvs, count, more }
         }
         Response::DeleteRange { deleted, prev_kvs } => Response::DeleteRange { deleted: deleted ^ 1, prev_kvs },
         Response::Txn { succeeded, responses } if raw.b == 0 => Response::Txn { succeeded: !succeeded, responses },

@@ -23,8 +23,9 @@ fn log(commands: &[(u64, &Operation)]) -> Vec<AppliedCommand> {
 }
 
 fn one(key: &str, value: &str, create: u64, modified: u64, version: u64) -> Response {
-    let kv = KeyValue { key: key.into(), value: value.into(), create_revision: create, mod_revision: modified, version };
-    Response::Range { kvs: vec![kv], count: 1 }
+    let kv =
+        KeyValue { key: key.into(), value: value.into(), create_revision: create, mod_revision: modified, version, ..KeyValue::default() };
+    Response::Range { kvs: vec![kv], count: 1, more: false }
 }
 
 fn judged(history: &[Operation], log: &[AppliedCommand]) -> Judgement {
@@ -147,7 +148,7 @@ fn a_fast_answer_s_own_revision_fits_anything() {
 #[test]
 fn two_answers_of_one_operation_must_agree() {
     let a = synced(pending(0, put("k", "1"), 0), 10, 2, OK);
-    let b = synced(fast(pending(1, get("k"), 5), 6, Response::Range { kvs: vec![], count: 0 }), 20, 2, one("k", "1", 2, 2, 1));
+    let b = synced(fast(pending(1, get("k"), 5), 6, Response::Range { kvs: vec![], count: 0, more: false }), 20, 2, one("k", "1", 2, 2, 1));
     let log = log(&[(2, &a), (3, &b)]);
     refused(&[a, b], &log, Finding::History, "get(k) was answered twice, first nothing and then 1 (version 1)");
 }
@@ -248,12 +249,20 @@ fn a_changed_answer_is_noticed() {
         match response {
             Response::Put { prev_kv: prev @ Some(_) } => *prev = None,
             Response::Put { prev_kv } => {
-                *prev_kv = Some(KeyValue { key: "k".into(), value: "?".into(), create_revision: 0, mod_revision: 0, version: 1 })
+                *prev_kv = Some(KeyValue {
+                    key: "k".into(),
+                    value: "?".into(),
+                    create_revision: 0,
+                    mod_revision: 0,
+                    version: 1,
+                    ..KeyValue::default()
+                })
             }
-            Response::Range { kvs, count } if kvs.is_empty() || rng.chance(30) => *count += 1,
+            Response::Range { kvs, count, .. } if kvs.is_empty() || rng.chance(30) => *count += 1,
             Response::Range { kvs, .. } => kvs[0].version += 1,
             Response::DeleteRange { deleted, .. } => *deleted += 1,
             Response::Txn { succeeded, .. } => *succeeded = !*succeeded,
+            _ => {}
         }
     }
     let (mut rng, mut noticed) = (Rng(7), 0);

@@ -189,6 +189,7 @@ pub fn request(request: &Request) -> String {
             let keys: Vec<String> = txn.compare.iter().map(|c| short(&c.key)).collect();
             format!("txn(if {} then [{}] else [{}])", keys.join(", "), branch(&txn.success), branch(&txn.failure))
         }
+        other => format!("{other:?}"),
     }
 }
 
@@ -197,15 +198,17 @@ pub fn response(response: &Response) -> String {
     match response {
         Response::Put { prev_kv: None } => "ok".to_owned(),
         Response::Put { prev_kv: Some(kv) } => format!("ok, was {}", pair(kv)),
-        Response::Range { kvs, count: 0 } if kvs.is_empty() => "nothing".to_owned(),
-        Response::Range { kvs, count } if kvs.len() as u64 == *count => pairs(kvs),
-        Response::Range { kvs, count } => format!("{} of {count}", pairs(kvs)),
+        Response::Range { kvs, count: 0, .. } if kvs.is_empty() => "nothing".to_owned(),
+        Response::Range { kvs, count, .. } if kvs.len() as u64 == *count => pairs(kvs),
+        Response::Range { kvs, count, .. } => format!("{} of {count}", pairs(kvs)),
         Response::DeleteRange { deleted, prev_kvs } if prev_kvs.is_empty() => format!("{deleted} deleted"),
         Response::DeleteRange { deleted, prev_kvs } => format!("{deleted} deleted: {}", pairs(prev_kvs)),
         Response::Txn { succeeded, responses } => {
             let inner: Vec<String> = responses.iter().map(self::response).collect();
             format!("{} [{}]", if *succeeded { "then" } else { "else" }, inner.join(", "))
         }
+        Response::Error(error) => error.to_string(),
+        other => format!("{other:?}"),
     }
 }
 

@@ -38,7 +38,7 @@ pub fn passed() -> RunReport {
 /// A run in which a fast write was lost: its report and its trace.
 pub fn lost_write() -> (RunReport, Vec<Stamped>) {
     let id = ProposeId { client: 3, seq: 17 };
-    let request = Request::Put(PutRequest { key: "k3".into(), value: "17".into(), prev_kv: false });
+    let request = Request::Put(PutRequest { key: "k3".into(), value: "17".into(), prev_kv: false, ..PutRequest::default() });
     let proposal = Arc::new(Proposal { id, first_incomplete: 17, command: Arc::new(request.clone()) });
     let entry = Arc::new(Entry { term: 2, index: 40, payload: Payload::Command(proposal.clone()) });
     let noop = Arc::new(Entry { term: 3, index: 40, payload: Payload::Noop });

@@ -29,9 +29,11 @@ fn add(request: &Request, out: &mut Vec<Access>) {
         Request::Range(range) => out.extend(access(&range.key, range.range_end.as_ref(), false)),
         Request::DeleteRange(delete) => out.extend(access(&delete.key, delete.range_end.as_ref(), true)),
         Request::Txn(txn) => {
-            out.extend(txn.compare.iter().filter_map(|compare| access(&compare.key, None, false)));
+            out.extend(txn.compare.iter().filter_map(|compare| access(&compare.key, compare.range_end.as_ref(), false)));
             txn.success.iter().chain(&txn.failure).for_each(|request| add(request, out));
         }
+        // Leases and compaction are not modelled yet.
+        _ => {}
     }
 }
 
@@ -114,8 +116,8 @@ mod tests {
 
         fn simple(&mut self) -> Request {
             match self.below(3) {
-                0 => Request::Put(PutRequest { key: self.key(), value: "v".into(), prev_kv: false }),
-                1 => Request::Range(RangeRequest { key: self.key(), range_end: self.end(), limit: 0 }),
+                0 => Request::Put(PutRequest { key: self.key(), value: "v".into(), prev_kv: false, ..PutRequest::default() }),
+                1 => Request::Range(RangeRequest { key: self.key(), range_end: self.end(), limit: 0, ..RangeRequest::default() }),
                 _ => Request::DeleteRange(DeleteRangeRequest { key: self.key(), range_end: self.end(), prev_kv: false }),
             }
         }
@@ -124,7 +126,8 @@ mod tests {
             if self.below(3) > 0 {
                 return self.simple();
             }
-            let compare = Compare { key: self.key(), result: CompareResult::Equal, target: CompareTarget::Version(0) };
+            let compare =
+                Compare { key: self.key(), result: CompareResult::Equal, target: CompareTarget::Version(0), ..Compare::default() };
             let success = (0..self.below(3)).map(|_| self.simple()).collect();
             let failure = (0..self.below(2)).map(|_| self.simple()).collect();
             Request::Txn(TxnRequest { compare: vec![compare], success, failure })
@@ -160,7 +163,12 @@ mod tests {
         let ends: Vec<Option<&str>> = keys.iter().map(|k| Some(*k)).chain([Some("\0"), None]).collect();
         let ranges: Vec<(&str, Option<&str>)> = keys.iter().flat_map(|k| ends.iter().map(move |e| (*k, *e))).collect();
         let of = |(key, end): (&str, Option<&str>)| {
-            accesses(&Request::Range(RangeRequest { key: key.into(), range_end: end.map(Bytes::from), limit: 0 }))
+            accesses(&Request::Range(RangeRequest {
+                key: key.into(),
+                range_end: end.map(Bytes::from),
+                limit: 0,
+                ..RangeRequest::default()
+            }))
         };
         let holds = |(key, end): (&str, Option<&str>), probe: &str| match end {
             None => probe == key,

@@ -16,7 +16,7 @@ pub fn id(seq: u64) -> ProposeId {
 }
 
 pub fn put(key: &str) -> Request {
-    Request::Put(PutRequest { key: key.into(), value: "v".into(), prev_kv: false })
+    Request::Put(PutRequest { key: key.into(), value: "v".into(), prev_kv: false, ..PutRequest::default() })
 }
 
 pub fn proposal(id: ProposeId, key: &str) -> Arc<Proposal<Request>> {
@@ -90,7 +90,7 @@ impl Trace {
     }
 
     pub fn ask(&mut self, read: (u32, u64), key: &str) {
-        let request = Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0 });
+        let request = Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0, ..RangeRequest::default() });
         self.client(read.0, ClientEvent::Propose { op: 9, id: None, first_incomplete: None, read: Some(read), request });
     }
 

@@ -56,7 +56,7 @@ fn no_two_events_hash_alike() {
 fn the_hash_is_stable() {
     let stamped = |i, event| Stamped { i, t: 1000 + i, node: Some(1), client: None, event };
     let id = id(3, 17);
-    let request = Request::Put(PutRequest { key: "k3".into(), value: "12".into(), prev_kv: false });
+    let request = Request::Put(PutRequest { key: "k3".into(), value: "12".into(), prev_kv: false, ..PutRequest::default() });
     let three = [
         stamped(0, Event::Client(ClientEvent::Propose { op: 1, id: Some(id), first_incomplete: Some(17), read: None, request })),
         stamped(1, Event::World(WorldEvent::Send { to: None, promise: Promise::Synced { id } })),

@@ -115,14 +115,20 @@ impl Action {
     /// The request that operation `id` makes. `seen` is what its client last observed of the key that [`Action::compares`] names; `None`
     /// if it never did, or saw the key missing.
     pub fn request(&self, id: u64, seen: Option<&KeyValue>) -> Request {
-        let get = |key: &Bytes| Request::Range(RangeRequest { key: key.clone(), range_end: None, limit: 0 });
-        let put = |key: &Bytes| Request::Put(PutRequest { key: key.clone(), value: Bytes::from(id.to_string()), prev_kv: false });
+        let get = |key: &Bytes| Request::Range(RangeRequest { key: key.clone(), range_end: None, limit: 0, ..RangeRequest::default() });
+        let put = |key: &Bytes| {
+            Request::Put(PutRequest { key: key.clone(), value: Bytes::from(id.to_string()), prev_kv: false, ..PutRequest::default() })
+        };
         // Every other write asks for what it replaces: that pins its place in the history.
         let prev_kv = id & 1 == 0;
         match self {
-            Action::Put { key } => Request::Put(PutRequest { key: key.clone(), value: Bytes::from(id.to_string()), prev_kv }),
+            Action::Put { key } => {
+                Request::Put(PutRequest { key: key.clone(), value: Bytes::from(id.to_string()), prev_kv, ..PutRequest::default() })
+            }
             Action::Get { key } => get(key),
-            Action::Range { from, to } => Request::Range(RangeRequest { key: from.clone(), range_end: Some(to.clone()), limit: 0 }),
+            Action::Range { from, to } => {
+                Request::Range(RangeRequest { key: from.clone(), range_end: Some(to.clone()), limit: 0, ..RangeRequest::default() })
+            }
             Action::Delete { key } => Request::DeleteRange(DeleteRangeRequest { key: key.clone(), range_end: None, prev_kv }),
             Action::DeleteRange { from, to } => {
                 Request::DeleteRange(DeleteRangeRequest { key: from.clone(), range_end: Some(to.clone()), prev_kv })
@@ -150,7 +156,7 @@ fn compare(key: &Bytes, by: CasBy, seen: Option<&KeyValue>) -> Compare {
         (CasBy::Version, seen) => CompareTarget::Version(seen.map_or(0, |kv| kv.version)),
         (CasBy::Value, None) => CompareTarget::Version(0), // A missing key has no value: compares with one are false.
     };
-    Compare { key: key.clone(), result: CompareResult::Equal, target }
+    Compare { key: key.clone(), result: CompareResult::Equal, target, ..Compare::default() }
 }
 
 #[cfg(test)]
@@ -160,7 +166,7 @@ mod tests {
     #[test]
     fn a_cas_compares_with_what_was_seen() {
         let cas = Action::Cas { key: "k1".into(), by: CasBy::Value };
-        let seen = KeyValue { key: "k1".into(), value: "7".into(), create_revision: 2, mod_revision: 5, version: 3 };
+        let seen = KeyValue { key: "k1".into(), value: "7".into(), create_revision: 2, mod_revision: 5, version: 3, ..KeyValue::default() };
         let target = |request| match request {
             Request::Txn(txn) => txn.compare[0].target.clone(),
             other => panic!("{other:?}"),

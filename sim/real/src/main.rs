@@ -110,7 +110,12 @@ mod story {
                         get(&key)
                     } else {
                         let value = format!("{phase}.{}.{i}", caller.address());
-                        Request::Put(PutRequest { key: key.as_str().into(), value: value.as_str().into(), prev_kv: false })
+                        Request::Put(PutRequest {
+                            key: key.as_str().into(),
+                            value: value.as_str().into(),
+                            prev_kv: false,
+                            ..PutRequest::default()
+                        })
                     };
                     caller.request(request).await;
                 }
@@ -122,7 +127,7 @@ mod story {
     }
 
     fn get(key: &str) -> Request {
-        Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0 })
+        Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0, ..RangeRequest::default() })
     }
 
     /// Every client reads every key: how many reads were not answered.

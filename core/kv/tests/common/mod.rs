@@ -1,21 +1,26 @@
-//! What the tests of the store share: short ways to write requests, random requests, and a model that is nothing but a map.
+//! What the tests of the store share: short ways to write requests, random requests, a model that is nothing but maps, and logs that
+//! are executed in any order the conflict check allows.
 #![allow(dead_code)] // Each test uses a part.
 
-use std::collections::BTreeMap;
+pub mod model;
+pub mod run;
 
 use kv::*;
 use proptest::prelude::*;
 
+#[allow(unused_imports)] // As above.
+pub use model::Model;
+
 pub fn put(key: &str, value: &str) -> Request {
-    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: true })
+    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: true, ..PutRequest::default() })
 }
 
 pub fn get(key: &str) -> Request {
-    Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0 })
+    Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0, ..RangeRequest::default() })
 }
 
 pub fn range(key: &str, end: &str, limit: u64) -> Request {
-    Request::Range(RangeRequest { key: key.into(), range_end: Some(end.into()), limit })
+    Request::Range(RangeRequest { key: key.into(), range_end: Some(end.into()), limit, ..RangeRequest::default() })
 }
 
 pub fn delete(key: &str) -> Request {
@@ -31,16 +36,46 @@ pub fn txn(compare: Vec<Compare>, success: Vec<Request>, failure: Vec<Request>) 
 }
 
 pub fn compare(key: &str, result: CompareResult, target: CompareTarget) -> Compare {
-    Compare { key: key.into(), result, target }
+    Compare { key: key.into(), result, target, ..Compare::default() }
 }
 
 pub fn kv(key: &str, value: &str, create_revision: u64, mod_revision: u64, version: u64) -> KeyValue {
-    KeyValue { key: key.into(), value: value.into(), create_revision, mod_revision, version }
+    KeyValue { key: key.into(), value: value.into(), create_revision, mod_revision, version, ..KeyValue::default() }
+}
+
+pub fn grant(id: LeaseId, ttl: i64) -> Request {
+    Request::LeaseGrant(LeaseGrantRequest { id, ttl })
+}
+
+pub fn revoke(id: LeaseId) -> Request {
+    Request::LeaseRevoke(LeaseRevokeRequest { id, stamp: None })
+}
+
+pub fn attach(key: &str, value: &str, lease: LeaseId) -> Request {
+    Request::Put(PutRequest { key: key.into(), value: value.into(), lease, ..PutRequest::default() })
+}
+
+pub fn compact(revision: u64) -> Request {
+    Request::Compact(CompactionRequest { revision, physical: false })
+}
+
+/// Executes one command, giving the revision after it and its response.
+pub fn run(store: &mut Store, request: Request) -> (u64, Response) {
+    request.check().expect("a valid request");
+    run_in(store, 0, request)
+}
+
+/// The same, in an entry of a term.
+pub fn run_in(store: &mut Store, term: u64, request: Request) -> (u64, Response) {
+    let revision = store.prepare_entry(Some(term), &request);
+    let (synced, _) = store.apply_entry(Some(term), revision, &request);
+    assert_eq!(store.full_hash(), store.hash());
+    (synced.revision, synced.response)
 }
 
 /// Every key there is.
 pub fn everything() -> RangeRequest {
-    RangeRequest { key: "\0".into(), range_end: Some("\0".into()), limit: 0 }
+    RangeRequest { key: "\0".into(), range_end: Some("\0".into()), limit: 0, ..RangeRequest::default() }
 }
 
 /// Keys of random requests: few, so that they meet, and some a prefix of others.
@@ -58,12 +93,66 @@ fn value() -> impl Strategy<Value = Bytes> {
     prop::sample::select(&["", "x", "y"][..]).prop_map(Bytes::from)
 }
 
+/// Names of random leases: few, so that they meet.
+fn lease() -> impl Strategy<Value = LeaseId> {
+    1..4i64
+}
+
+/// A revision that may be there; mostly none.
+fn some_revision() -> impl Strategy<Value = u64> {
+    prop_oneof![6 => Just(0), 1 => 1..12u64]
+}
+
+fn random_put() -> impl Strategy<Value = Request> {
+    let lease = prop_oneof![3 => Just(0), 2 => lease()];
+    (key(), value(), any::<bool>(), lease, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
+        |(key, value, prev_kv, lease, ignore_value, ignore_lease)| {
+            let value = if ignore_value { Bytes::default() } else { value };
+            let lease = if ignore_lease { 0 } else { lease };
+            Request::Put(PutRequest { key, value, prev_kv, lease, ignore_value, ignore_lease })
+        },
+    )
+}
+
+pub fn random_range() -> impl Strategy<Value = RangeRequest> {
+    use SortTarget::{Create, Key, Mod, Value, Version};
+    let order = prop::sample::select(vec![SortOrder::None, SortOrder::Ascend, SortOrder::Descend]);
+    let target = prop::sample::select(vec![Key, Version, Create, Mod, Value]);
+    let bounds = (some_revision(), some_revision(), some_revision(), some_revision());
+    (key(), end(), 0..3u64, some_revision(), order, target, bounds, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
+        |(key, range_end, limit, revision, sort_order, sort_target, bounds, keys_only, count_only)| {
+            let (min_mod_revision, max_mod_revision, min_create_revision, max_create_revision) = bounds;
+            RangeRequest {
+                key,
+                range_end,
+                limit,
+                revision,
+                sort_order,
+                sort_target,
+                serializable: false,
+                keys_only,
+                count_only,
+                min_mod_revision,
+                max_mod_revision,
+                min_create_revision,
+                max_create_revision,
+            }
+        },
+    )
+}
+
+/// A range as most are.
+fn plain_range() -> impl Strategy<Value = RangeRequest> {
+    (key(), end(), 0..3u64).prop_map(|(key, range_end, limit)| RangeRequest { key, range_end, limit, ..RangeRequest::default() })
+}
+
 /// A put, range or delete.
 pub fn simple() -> impl Strategy<Value = Request> {
     prop_oneof![
-        4 => (key(), value(), any::<bool>()).prop_map(|(key, value, prev_kv)| Request::Put(PutRequest { key, value, prev_kv })),
-        2 => (key(), end(), 0..3u64).prop_map(|(key, range_end, limit)| Request::Range(RangeRequest { key, range_end, limit })),
-        2 => (key(), end(), any::<bool>())
+        6 => random_put(),
+        2 => plain_range().prop_map(Request::Range),
+        1 => random_range().prop_map(Request::Range),
+        3 => (key(), end(), any::<bool>())
             .prop_map(|(key, range_end, prev_kv)| Request::DeleteRange(DeleteRangeRequest { key, range_end, prev_kv })),
     ]
 }
@@ -75,37 +164,52 @@ fn random_compare() -> impl Strategy<Value = Compare> {
         (0..8u64).prop_map(CompareTarget::CreateRevision),
         (0..8u64).prop_map(CompareTarget::ModRevision),
         value().prop_map(CompareTarget::Value),
+        (0..3i64).prop_map(CompareTarget::Lease),
     ];
-    (key(), prop::sample::select(vec![Equal, NotEqual, Greater, Less]), target).prop_map(|(key, result, target)| Compare {
-        key,
-        result,
-        target,
-    })
+    (key(), prop::sample::select(vec![Equal, NotEqual, Greater, Less]), target, end())
+        .prop_map(|(key, result, target, range_end)| Compare { key, result, target, range_end })
 }
 
 /// The requests, without those that would make a branch of them invalid.
-fn branch() -> impl Strategy<Value = Vec<Request>> {
-    prop::collection::vec(simple(), 0..5).prop_map(|requests| {
-        requests.into_iter().fold(Vec::new(), |mut branch, request| {
-            branch.push(request);
-            if txn(vec![], branch.clone(), vec![]).validate().is_err() {
-                branch.pop();
-            }
-            branch
-        })
+fn valid_branch(requests: Vec<Request>) -> Vec<Request> {
+    requests.into_iter().fold(Vec::new(), |mut branch, request| {
+        branch.push(request);
+        if txn(vec![], branch.clone(), vec![]).check().is_err() {
+            branch.pop();
+        }
+        branch
     })
 }
 
-/// A valid request.
-pub fn request() -> impl Strategy<Value = Request> {
-    let txn = (prop::collection::vec(random_compare(), 0..3), branch(), branch());
-    prop_oneof![3 => simple(), 1 => txn.prop_map(|(compare, success, failure)| txn_request(compare, success, failure))]
+/// A valid txn, with others within it.
+pub fn random_txn() -> impl Strategy<Value = Request> {
+    let leaf = prop_oneof![4 => simple(), 1 => Just(get("a"))];
+    let nested = leaf.prop_recursive(2, 10, 3, |inner| {
+        let branch = || prop::collection::vec(inner.clone(), 0..4).prop_map(valid_branch);
+        (prop::collection::vec(random_compare(), 0..2), branch(), branch()).prop_map(|(compare, then, other)| txn(compare, then, other))
+    });
+    let branch = move || prop::collection::vec(nested.clone(), 0..5).prop_map(valid_branch);
+    (prop::collection::vec(random_compare(), 0..3), branch(), branch()).prop_map(|(compare, success, failure)| {
+        let request = txn(compare, success, failure);
+        assert_eq!(request.check(), Ok(()));
+        request
+    })
 }
 
-fn txn_request(compare: Vec<Compare>, success: Vec<Request>, failure: Vec<Request>) -> Request {
-    let request = txn(compare, success, failure);
-    assert_eq!(request.validate(), Ok(()));
-    request
+/// A valid request on keys.
+pub fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![3 => simple(), 1 => random_txn()]
+}
+
+/// A valid request of any kind that may stand in a log.
+pub fn command() -> impl Strategy<Value = Request> {
+    let stamp = prop::option::of(1..3u64);
+    prop_oneof![
+        16 => request(),
+        4 => (lease(), -1..5i64).prop_map(|(id, ttl)| grant(id, ttl)),
+        2 => (lease(), stamp).prop_map(|(id, stamp)| Request::LeaseRevoke(LeaseRevokeRequest { id, stamp })),
+        1 => (0..16u64).prop_map(compact),
+    ]
 }
 
 pub fn in_range(key: &Bytes, first: &Bytes, end: Option<&Bytes>) -> bool {
@@ -116,83 +220,6 @@ pub fn in_range(key: &Bytes, first: &Bytes, end: Option<&Bytes>) -> bool {
     }
 }
 
-/// One map, changed in place, and a copy of it for each revision.
-#[derive(Clone, Debug)]
-pub struct Model {
-    pub map: BTreeMap<Bytes, KeyValue>,
-    /// `past[r]` is the map at revision r.
-    pub past: Vec<BTreeMap<Bytes, KeyValue>>,
-}
-
-impl Model {
-    pub fn new() -> Self {
-        // Revision 0 is never; revision 1 is empty.
-        Model { map: BTreeMap::new(), past: vec![BTreeMap::new(); 2] }
-    }
-
-    pub fn revision(&self) -> u64 {
-        self.past.len() as u64 - 1
-    }
-
-    /// The revision after the request, and its response.
-    pub fn apply(&mut self, request: &Request) -> (u64, Response) {
-        let mut wrote = false;
-        let next = self.revision() + 1;
-        let response = Model::step(&mut self.map, request, next, &mut wrote);
-        if wrote {
-            self.past.push(self.map.clone());
-        }
-        (self.revision(), response)
-    }
-
-    fn step(map: &mut BTreeMap<Bytes, KeyValue>, request: &Request, revision: u64, wrote: &mut bool) -> Response {
-        match request {
-            Request::Put(put) => {
-                *wrote = true;
-                let (create_revision, version) = map.get(&put.key).map_or((revision, 1), |kv| (kv.create_revision, kv.version + 1));
-                let (key, value) = (put.key.clone(), put.value.clone());
-                let before = map.insert(key.clone(), KeyValue { key, value, create_revision, mod_revision: revision, version });
-                Response::Put { prev_kv: before.filter(|_| put.prev_kv) }
-            }
-            Request::Range(r) => {
-                let all: Vec<_> = map.values().filter(|kv| in_range(&kv.key, &r.key, r.range_end.as_ref())).cloned().collect();
-                let limit = if r.limit == 0 { all.len() } else { r.limit as usize };
-                Response::Range { count: all.len() as u64, kvs: all.into_iter().take(limit).collect() }
-            }
-            Request::DeleteRange(d) => {
-                let gone: Vec<_> = map.values().filter(|kv| in_range(&kv.key, &d.key, d.range_end.as_ref())).cloned().collect();
-                map.retain(|key, _| !in_range(key, &d.key, d.range_end.as_ref()));
-                *wrote |= !gone.is_empty();
-                Response::DeleteRange { deleted: gone.len() as u64, prev_kvs: if d.prev_kv { gone } else { vec![] } }
-            }
-            Request::Txn(txn) => {
-                let succeeded = txn.compare.iter().all(|c| Model::holds(map.get(&c.key), c));
-                let branch = if succeeded { &txn.success } else { &txn.failure };
-                Response::Txn { succeeded, responses: branch.iter().map(|r| Model::step(map, r, revision, wrote)).collect() }
-            }
-        }
-    }
-
-    fn holds(held: Option<&KeyValue>, compare: &Compare) -> bool {
-        fn is<T: PartialOrd>(left: T, result: CompareResult, right: T) -> bool {
-            match result {
-                CompareResult::Equal => left == right,
-                CompareResult::NotEqual => left != right,
-                CompareResult::Greater => left > right,
-                CompareResult::Less => left < right,
-            }
-        }
-        let result = compare.result;
-        match (&compare.target, held) {
-            (CompareTarget::Version(v), _) => is(held.map_or(0, |kv| kv.version), result, *v),
-            (CompareTarget::CreateRevision(r), _) => is(held.map_or(0, |kv| kv.create_revision), result, *r),
-            (CompareTarget::ModRevision(r), _) => is(held.map_or(0, |kv| kv.mod_revision), result, *r),
-            (CompareTarget::Value(value), Some(kv)) => is(&kv.value, result, value),
-            (CompareTarget::Value(_), None) => false,
-        }
-    }
-}
-
 /// Calls `f` with every pair in a response.
 pub fn each_kv(response: &mut Response, f: &mut dyn FnMut(&mut KeyValue)) {
     match response {
@@ -200,5 +227,6 @@ pub fn each_kv(response: &mut Response, f: &mut dyn FnMut(&mut KeyValue)) {
         Response::Range { kvs, .. } => kvs.iter_mut().for_each(f),
         Response::DeleteRange { prev_kvs, .. } => prev_kvs.iter_mut().for_each(f),
         Response::Txn { responses, .. } => responses.iter_mut().for_each(|r| each_kv(r, f)),
+        _ => {}
     }
 }

@@ -127,5 +127,6 @@ pub(super) fn may_write(request: &Request) -> bool {
         Request::Put(_) | Request::DeleteRange(_) => true,
         Request::Range(_) => false,
         Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(may_write),
+        other => other.is_write(),
     }
 }

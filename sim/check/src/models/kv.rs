@@ -71,6 +71,8 @@ impl Kv {
                 let answered = Some(&Response::Put { prev_kv: None });
                 taken.into_iter().flatten().flatten().for_each(|request| self.touched(request, answered, f));
             }
+            // Leases and compaction are not modelled yet.
+            _ => {}
         }
     }
 
@@ -97,7 +99,7 @@ impl Kv {
                 fits
             }
             (Request::Range(_), None) => true,
-            (Request::Range(range), Some(Response::Range { kvs, count })) => {
+            (Request::Range(range), Some(Response::Range { kvs, count, .. })) => {
                 let found = &cells[self.within(cells, self.span(&range.key, range.range_end.as_ref()))];
                 let most = if range.limit == 0 { usize::MAX } else { usize::try_from(range.limit).unwrap_or(usize::MAX) };
                 *count == found.len() as u64 && self.are(&found[..found.len().min(most)], kvs)
@@ -171,6 +173,7 @@ impl Kv {
             (CompareTarget::CreateRevision(_) | CompareTarget::ModRevision(_), Some(_)) => return None,
             (CompareTarget::Value(with), Some(cell)) => self.names.values[cell.1 as usize].cmp(with),
             (CompareTarget::Value(_), None) => return Some(false),
+            (CompareTarget::Lease(_), _) => return None,
         };
         Some(match compare.result {
             CompareResult::Equal => order.is_eq(),
@@ -212,6 +215,7 @@ impl Model for Kv {
                 taken.iter().enumerate().all(|(i, request)| self.reads_only(request, responses.get(i)))
             }
             (Request::Txn(txn), _) => txn.success.iter().chain(&txn.failure).all(|request| self.reads_only(request, None)),
+            _ => false,
         }
     }
 
@@ -306,6 +310,7 @@ fn collect(request: &Request, keys: &mut Vec<Bytes>, values: &mut Vec<Bytes>) {
             keys.extend(txn.compare.iter().map(|c| c.key.clone()));
             txn.success.iter().chain(&txn.failure).for_each(|request| collect(request, keys, values));
         }
+        _ => {}
     }
 }
 

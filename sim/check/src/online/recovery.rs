@@ -416,12 +416,13 @@ fn without_revisions(response: &Response) -> Response {
     let strip = |kv: &KeyValue| KeyValue { create_revision: 0, mod_revision: 0, ..kv.clone() };
     match response {
         Response::Put { prev_kv } => Response::Put { prev_kv: prev_kv.as_ref().map(strip) },
-        Response::Range { kvs, count } => Response::Range { kvs: kvs.iter().map(strip).collect(), count: *count },
+        Response::Range { kvs, count, more } => Response::Range { kvs: kvs.iter().map(strip).collect(), count: *count, more: *more },
         Response::DeleteRange { deleted, prev_kvs } => {
             Response::DeleteRange { deleted: *deleted, prev_kvs: prev_kvs.iter().map(strip).collect() }
         }
         Response::Txn { succeeded, responses } => {
             Response::Txn { succeeded: *succeeded, responses: responses.iter().map(without_revisions).collect() }
         }
+        other => other.clone(),
     }
 }

@@ -97,5 +97,6 @@ fn highest_revision(response: &Response) -> u64 {
         Response::Range { kvs, .. } => kvs.iter().map(of).max().unwrap_or(0),
         Response::DeleteRange { prev_kvs, .. } => prev_kvs.iter().map(of).max().unwrap_or(0),
         Response::Txn { responses, .. } => responses.iter().map(highest_revision).max().unwrap_or(0),
+        _ => 0,
     }
 }

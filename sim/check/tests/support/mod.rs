@@ -48,15 +48,15 @@ pub(crate) fn brute<M: Model>(model: &M, history: &History<M>) -> bool {
 }
 
 pub(crate) fn put(key: &str, value: &str) -> Request {
-    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: false })
+    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: false, ..PutRequest::default() })
 }
 
 pub(crate) fn get(key: &str) -> Request {
-    Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0 })
+    Request::Range(RangeRequest { key: key.into(), range_end: None, limit: 0, ..RangeRequest::default() })
 }
 
 pub(crate) fn range(key: &str, end: &str) -> Request {
-    Request::Range(RangeRequest { key: key.into(), range_end: Some(end.into()), limit: 0 })
+    Request::Range(RangeRequest { key: key.into(), range_end: Some(end.into()), limit: 0, ..RangeRequest::default() })
 }
 
 pub(crate) fn delete(key: &str, end: Option<&str>) -> Request {
@@ -69,9 +69,19 @@ pub(crate) fn random_request(rng: &mut Rng, keys: u64, value: u64) -> Request {
     let key = name(rng.below(keys));
     let end = if rng.chance(10) { "\0".to_string() } else { name(rng.below(keys + 1)) };
     let single = match rng.below(10) {
-        0..4 => Request::Put(PutRequest { key: key.as_str().into(), value: format!("{value}").into(), prev_kv: rng.chance(30) }),
+        0..4 => Request::Put(PutRequest {
+            key: key.as_str().into(),
+            value: format!("{value}").into(),
+            prev_kv: rng.chance(30),
+            ..PutRequest::default()
+        }),
         4..7 => get(&key),
-        7 => Request::Range(RangeRequest { key: key.as_str().into(), range_end: Some(end.into()), limit: rng.below(3) }),
+        7 => Request::Range(RangeRequest {
+            key: key.as_str().into(),
+            range_end: Some(end.into()),
+            limit: rng.below(3),
+            ..RangeRequest::default()
+        }),
         8 => Request::DeleteRange(DeleteRangeRequest { key: key.as_str().into(), range_end: None, prev_kv: rng.chance(50) }),
         _ => Request::DeleteRange(DeleteRangeRequest { key: key.as_str().into(), range_end: Some(end.into()), prev_kv: rng.chance(50) }),
     };
@@ -85,7 +95,7 @@ pub(crate) fn random_request(rng: &mut Rng, keys: u64, value: u64) -> Request {
         _ => CompareTarget::Value(format!("{}", rng.below(value + 1)).into()),
     };
     let result = [CompareResult::Equal, CompareResult::NotEqual, CompareResult::Greater, CompareResult::Less][rng.below(4) as usize];
-    let compare = Compare { key: name(rng.below(keys)).into(), result, target };
+    let compare = Compare { key: name(rng.below(keys)).into(), result, target, ..Compare::default() };
     Request::Txn(TxnRequest { compare: vec![compare], success: vec![single], failure: vec![get(&name(rng.below(keys)))] })
 }
 

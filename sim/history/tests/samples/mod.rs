@@ -16,12 +16,12 @@ pub(crate) fn id(client: u64, seq: u64) -> ProposeId {
 }
 
 fn kv_of(key: &str, value: Bytes) -> KeyValue {
-    KeyValue { key: key.into(), value, create_revision: 2, mod_revision: u64::MAX, version: 3 }
+    KeyValue { key: key.into(), value, create_revision: 2, mod_revision: u64::MAX, version: 3, ..KeyValue::default() }
 }
 
 pub(crate) fn requests() -> Vec<Request> {
-    let put = Request::Put(PutRequest { key: "k1".into(), value: vec![0xff, 0].into(), prev_kv: true });
-    let range = Request::Range(RangeRequest { key: "hex:61".into(), range_end: Some("z".into()), limit: 7 });
+    let put = Request::Put(PutRequest { key: "k1".into(), value: vec![0xff, 0].into(), prev_kv: true, ..PutRequest::default() });
+    let range = Request::Range(RangeRequest { key: "hex:61".into(), range_end: Some("z".into()), limit: 7, ..RangeRequest::default() });
     let delete = Request::DeleteRange(DeleteRangeRequest { key: "3.17".into(), range_end: None, prev_kv: false });
     let target = [
         CompareTarget::Version(1),
@@ -30,7 +30,8 @@ pub(crate) fn requests() -> Vec<Request> {
         CompareTarget::Value("null".into()),
     ];
     let result = [CompareResult::Equal, CompareResult::NotEqual, CompareResult::Greater, CompareResult::Less];
-    let compare = target.into_iter().zip(result).map(|(target, result)| Compare { key: "k".into(), result, target }).collect();
+    let compare =
+        target.into_iter().zip(result).map(|(target, result)| Compare { key: "k".into(), result, target, ..Compare::default() }).collect();
     let txn = Request::Txn(TxnRequest { compare, success: vec![put.clone(), range.clone()], failure: vec![delete.clone()] });
     vec![put, range, delete, txn]
 }
@@ -38,7 +39,7 @@ pub(crate) fn requests() -> Vec<Request> {
 pub(crate) fn responses() -> Vec<Response> {
     let put = Response::Put { prev_kv: Some(kv_of("k1", "12".into())) };
     let none = Response::Put { prev_kv: None };
-    let range = Response::Range { kvs: vec![kv_of("a", vec![1, 2, 255].into()), kv_of("b", "".into())], count: 9 };
+    let range = Response::Range { kvs: vec![kv_of("a", vec![1, 2, 255].into()), kv_of("b", "".into())], count: 9, more: true };
     let delete = Response::DeleteRange { deleted: 1, prev_kvs: vec![kv_of("d", "true".into())] };
     let txn = Response::Txn { succeeded: false, responses: vec![put.clone(), range.clone(), delete.clone()] };
     vec![put, none, range, delete, txn]

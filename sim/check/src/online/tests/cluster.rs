@@ -24,7 +24,7 @@ pub fn id(seq: u64) -> ProposeId {
 
 /// A put that asks for what was there: two puts of one key observe each other.
 pub fn put(key: &str, value: &str) -> Request {
-    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: true })
+    Request::Put(PutRequest { key: key.into(), value: value.into(), prev_kv: true, ..PutRequest::default() })
 }
 
 pub fn proposal(seq: u64, request: &Request) -> Arc<Proposal> {
@@ -74,6 +74,7 @@ impl Store {
             create_revision: old.map_or(revision, |kv| kv.create_revision),
             mod_revision: revision,
             version: old.map_or(1, |kv| kv.version + 1),
+            ..KeyValue::default()
         };
         self.keys.insert(put.key.to_string(), kv);
         self.revision = revision;

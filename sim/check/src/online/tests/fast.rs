@@ -192,7 +192,7 @@ fn a_result_that_the_leader_did_not_compute() {
     c.execute(1, &p);
     c.record(2, &p);
     c.record(3, &p);
-    c.complete(1, 1, &[1, 2, 3], Response::Range { kvs: Vec::new(), count: 0 });
+    c.complete(1, 1, &[1, 2, 3], Response::Range { kvs: Vec::new(), count: 0, more: false });
     c.settle(1);
     c.broken("recovery", rules::LEADERS_RESULT);
     c.broken("recovery", rules::RESULT_STANDS);

@@ -87,7 +87,7 @@ fn a_fast_result_with_a_revision_of_its_own() {
     let mut c = Cluster::ready(3);
     let p = c.propose(1, &put("a", "1"));
     let e = c.append(1, Payload::Command(p), true);
-    let kv = KeyValue { key: "a".into(), value: "1".into(), create_revision: 2, mod_revision: 2, version: 1 };
+    let kv = KeyValue { key: "a".into(), value: "1".into(), create_revision: 2, mod_revision: 2, version: 1, ..KeyValue::default() };
     c.node(1, NodeEvent::Execute { term: 1, id: id(1), index: e.index, response: Response::Put { prev_kv: Some(kv) } });
     c.broken("revisions", r::NOT_AHEAD);
 }
@@ -109,7 +109,7 @@ fn a_write_that_writes_nothing_has_no_revision() {
 
 #[test]
 fn a_txn_writes_if_its_branch_does() {
-    let branch = vec![Request::Put(PutRequest { key: "a".into(), value: "1".into(), prev_kv: false })];
+    let branch = vec![Request::Put(PutRequest { key: "a".into(), value: "1".into(), prev_kv: false, ..PutRequest::default() })];
     let txn = Request::Txn(kv::TxnRequest { compare: Vec::new(), success: branch, failure: Vec::new() });
     for (succeeded, revision) in [(true, 2), (false, 1)] {
         let mut c = Cluster::ready(3);
@@ -212,7 +212,7 @@ fn a_client_acknowledges_what_it_has_no_final_result_of() {
 fn a_final_result_that_was_not_applied() {
     let mut c = committed();
     apply(&mut c, 1, 3, 1, done(2), 0);
-    c.synced(1, 2, Response::Range { kvs: Vec::new(), count: 0 });
+    c.synced(1, 2, Response::Range { kvs: Vec::new(), count: 0, more: false });
     c.broken("exactly-once", x::SAME_RESULT);
 }
 
