@@ -6,6 +6,7 @@ mod common;
 use common::*;
 use curp::ConflictCheck;
 use kv::*;
+use mutants::Mutant;
 use proptest::prelude::*;
 
 /// What a request may touch: a key, or a lease.
@@ -137,4 +138,10 @@ fn leases_and_what_depends_on_the_state() {
         assert!(request.conflicts(&one) && request.conflicts(&revoke(1)));
         assert_eq!(request.conflicts(&put("a", "x")), !by_name, "{request:?} waits for what may detach a key if it names them");
     }
+}
+
+#[test]
+fn known_bugs_are_noticed() {
+    fails_with(Mutant::ConflictMissesLease, leases_and_what_depends_on_the_state);
+    fails_with(Mutant::ConflictMissesRangeEnd, every_pair_of_simple_requests);
 }

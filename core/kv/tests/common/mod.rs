@@ -73,6 +73,15 @@ pub fn run_in(store: &mut Store, term: u64, request: Request) -> (u64, Response)
     (synced.revision, synced.response)
 }
 
+/// Whether a test that passes fails when a known bug is planted.
+pub fn fails_with(mutant: mutants::Mutant, test: fn()) {
+    test();
+    mutants::plant(Some(mutant));
+    let outcome = std::panic::catch_unwind(test);
+    mutants::plant(None);
+    assert!(outcome.is_err(), "nobody notices {mutant}");
+}
+
 /// Every key there is.
 pub fn everything() -> RangeRequest {
     RangeRequest { key: "\0".into(), range_end: Some("\0".into()), limit: 0, ..RangeRequest::default() }
