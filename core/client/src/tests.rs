@@ -15,7 +15,7 @@ const START: Nanos = 30 * MS;
 fn busy() -> (Client, Output) {
     let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_600 * MS };
     let (mut client, mut out) = (Client::new(1, 0, config, membership(), 7), Output::default());
-    let put = Request::Put(kv::PutRequest { key: "k".into(), value: "v".into(), prev_kv: false });
+    let put = Request::Put(kv::PutRequest { key: "k".into(), value: "v".into(), prev_kv: false, ..kv::PutRequest::default() });
     client.handle(0, Input::Invoke { op: 1, request: put }, &mut out);
     client.handle(0, leads(4, Some(1)), &mut out);
     client.handle(START, Input::Tick, &mut out);

@@ -23,7 +23,7 @@ fn config() -> Config {
 
 fn put(seq: u64) -> Message<Request> {
     let key = Bytes::from(format!("k{seq}").into_bytes());
-    let command = Request::Put(PutRequest { key, value: Bytes::from(seq.to_string().into_bytes()), prev_kv: false });
+    let command = Request::Put(PutRequest { key, value: Bytes::from(seq.to_string().into_bytes()), prev_kv: false, ..PutRequest::default() });
     let id = ProposeId { client: 2, seq };
     Message::Request(Ask::Propose { proposal: Arc::new(Proposal { id, first_incomplete: seq, command: Arc::new(command) }) })
 }
