@@ -4,7 +4,7 @@ mod common;
 
 use client::{AdminWish, Input as Ask, Notice};
 use common::{Cluster, MS, SECOND};
-use curp::{Message, Nanos, NodeId, Reply, Request as Wire};
+use curp::{Config, Message, Nanos, NodeId, Reply, Request as Wire};
 use kv::{
     Bytes, LeaseEvent, LeaseGrantRequest, LeaseId, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
     RangeRequest, Request, Response,
@@ -29,7 +29,10 @@ fn time_to_live(id: LeaseId) -> Request {
 
 /// Three nodes with a leader, a client, and a lease with two keys, granted at the time given.
 fn with_lease() -> (Cluster, NodeId, Nanos) {
-    let mut cluster = Cluster::new(3, 2);
+    with_lease_in(Cluster::new(3, 2))
+}
+
+fn with_lease_in(mut cluster: Cluster) -> (Cluster, NodeId, Nanos) {
     let leader = cluster.until_led();
     let (granted, response) = cluster.call(0, 1, grant(LEASE, TTL));
     assert_eq!(response, Response::LeaseGrant { id: LEASE, ttl: TTL });
@@ -227,6 +230,30 @@ fn a_revoke_is_tried_until_it_is_in_the_log() {
     assert_eq!(decisions(&cluster).len(), 1, "one decision, however often it is tried");
 }
 
+/// A revoke is void if its stamp is not its own entry's term; in which term a replica applies it, or applies it again, is nothing to it.
+#[test]
+fn a_revoke_of_an_earlier_term_is_replayed_as_it_was() {
+    let config = Config { snapshot_every: 0, ..common::timeouts() };
+    let (mut cluster, leader, _) = with_lease_in(Cluster::of(config, 3, 2));
+    gone(&mut cluster, leader);
+    cluster.run(100);
+    cluster.crash(leader);
+    let next = cluster.until_led();
+    let other = 6 - leader - next;
+    cluster.run(100);
+    cluster.crash(other);
+    cluster.restart(leader);
+    cluster.restart(other);
+    cluster.run(1_000);
+    for id in 1..=3 {
+        assert!(!alive(&mut cluster, id));
+        let raw = cluster.host(id).node.raw();
+        let (applied, hash) = (raw.applied(), raw.state_hash());
+        let raw = cluster.host(next).node.raw();
+        assert_eq!((applied, hash), (raw.applied(), raw.state_hash()));
+    }
+}
+
 #[test]
 fn a_serializable_read_is_answered_by_any_node_at_once() {
     let (mut cluster, leader, _) = with_lease();
@@ -257,5 +284,7 @@ fn fails_with(mutant: Mutant, test: fn()) {
 fn known_bugs_are_noticed() {
     fails_with(Mutant::LeasePopNoRetry, a_revoke_is_tried_until_it_is_in_the_log);
     fails_with(Mutant::LeaseKeepaliveStale, a_read_that_is_repeated_counts_from_its_first_receipt);
+    fails_with(Mutant::LeaseFollowerExpires, a_leader_that_slept_revokes_nothing);
+    fails_with(Mutant::LeaseStampVsCurrent, a_revoke_of_an_earlier_term_is_replayed_as_it_was);
     fails_with(Mutant::LeaseWallClock, a_lease_expires_with_its_keys_everywhere);
 }

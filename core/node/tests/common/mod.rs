@@ -24,7 +24,7 @@ pub fn config() -> Config {
 }
 
 /// As in a cluster that elects.
-fn timeouts() -> Config {
+pub fn timeouts() -> Config {
     Config { election_timeout: (150 * MS, 300 * MS), ..config() }
 }
 
@@ -132,6 +132,7 @@ pub struct Caller {
 /// Nodes 1 to n, and clients with addresses from 1 on.
 pub struct Cluster {
     pub now: Nanos,
+    config: Config,
     pub hosts: Vec<Host>,
     pub callers: Vec<Caller>,
     /// Nodes whose process is gone.
@@ -146,8 +147,12 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(voters: u32, clients: u32) -> Self {
+        Cluster::of(timeouts(), voters, clients)
+    }
+
+    pub fn of(nodes: Config, voters: u32, clients: u32) -> Self {
         let now = SECOND;
-        let start = |id| Host::start_as(timeouts(), id, voters, &Files::new(), now).expect("an empty disk");
+        let start = |id| Host::start_as(nodes.clone(), id, voters, &Files::new(), now).expect("an empty disk");
         let hosts = (1..=voters).map(start).collect();
         let config = client::Config { retry_after_min: 50 * MS, retry_after_max: 400 * MS };
         let caller = |address: u32| Caller {
@@ -156,7 +161,7 @@ impl Cluster {
         };
         let (down, paused, cut_off) = Default::default();
         let callers = (1..=clients).map(caller).collect();
-        Cluster { now, hosts, callers, down, paused, cut_off, on_the_way: VecDeque::new(), kept: Vec::new() }
+        Cluster { now, config: nodes, hosts, callers, down, paused, cut_off, on_the_way: VecDeque::new(), kept: Vec::new() }
     }
 
     pub fn host(&mut self, id: NodeId) -> &mut Host {
@@ -214,7 +219,7 @@ impl Cluster {
     pub fn restart(&mut self, id: NodeId) {
         let (now, files) = (self.now, self.host(id).disk.durable());
         let voters = self.host(id).voters;
-        *self.host(id) = Host::start_as(timeouts(), id, voters, &files, now).expect("its own files");
+        *self.host(id) = Host::start_as(self.config.clone(), id, voters, &files, now).expect("its own files");
         self.down.remove(&id);
     }
 
