@@ -8,7 +8,7 @@ use check::replay::Replay;
 use check::{Budget, Finding, JudgeError, Judgement, Level, Verdict, cross_check, judge};
 use curp::{ConflictCheck, ProposeId};
 use history::{AppliedCommand, Operation, Outcome};
-use kv::{KeyValue, Request, Response};
+use kv::{Error, KeyValue, Request, Response};
 use support::*;
 
 const OK: Response = Response::Put { prev_kv: None };
@@ -262,7 +262,10 @@ fn a_changed_answer_is_noticed() {
             Response::Range { kvs, .. } => kvs[0].version += 1,
             Response::DeleteRange { deleted, .. } => *deleted += 1,
             Response::Txn { succeeded, .. } => *succeeded = !*succeeded,
-            _ => {}
+            Response::LeaseGrant { ttl, .. } => *ttl += 1,
+            Response::LeaseLeases { leases } => leases.push(9),
+            Response::Compact | Response::LeaseRevoke => *response = Response::Error(Error::LeaseExists),
+            _ => *response = Response::Compact,
         }
     }
     let (mut rng, mut noticed) = (Rng(7), 0);

@@ -15,6 +15,7 @@ mod realtime;
 use history::{AppliedCommand, Operation, Outcome};
 use kv::{Request, Response};
 
+use crate::conflict::may_write;
 use crate::replay::{Agreement, Replay, agreement};
 use crate::words;
 use place::Places;
@@ -86,7 +87,7 @@ fn replay(history: &[Operation], log: &[AppliedCommand], places: &Places, certif
     for gap in 0..=log.len() {
         for &read in places.reads(gap) {
             let operation = &history[read as usize];
-            if place::may_write(&operation.op) {
+            if may_write(&operation.op) {
                 let message = format!("{} was served as a read, yet it can write", named(operation));
                 certificate.object(Statement::Values, vec![operation.id], message);
                 continue;
@@ -147,5 +148,5 @@ fn has_failed(operation: &Operation) -> bool {
 
 /// Whether `request` reads only, and so may be served without the log.
 fn is_read(request: &Request) -> bool {
-    !place::may_write(request)
+    !may_write(request)
 }

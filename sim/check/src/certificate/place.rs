@@ -2,7 +2,6 @@
 
 use curp::ProposeId;
 use history::{AppliedCommand, Operation};
-use kv::Request;
 
 use super::{Certificate, Statement, has_failed, is_answered, is_read, named};
 
@@ -118,15 +117,5 @@ fn stray(history: &[Operation], command: &AppliedCommand, certificate: &mut Cert
         let message =
             format!("the log has {what} at index {} under id {}, which no operation of the history is", command.index, command.id);
         certificate.object(Statement::Values, Vec::new(), message);
-    }
-}
-
-/// Whether a request can write, by its words alone.
-pub(super) fn may_write(request: &Request) -> bool {
-    match request {
-        Request::Put(_) | Request::DeleteRange(_) => true,
-        Request::Range(_) => false,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(may_write),
-        other => other.is_write(),
     }
 }
