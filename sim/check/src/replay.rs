@@ -40,6 +40,20 @@ impl Default for Replay {
     }
 }
 
+/// A state to come back to.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    revision: u64,
+    leases: BTreeMap<LeaseId, i64>,
+    compacted: u64,
+}
+
+impl Mark {
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 /// The branches that the txns of a request take, outermost first, as decided on the state before it.
 type Taken = Vec<bool>;
 
@@ -98,6 +112,27 @@ impl Replay {
             self.written.push(writes);
         }
         response
+    }
+
+    /// Marks this state.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { revision: self.revision(), leases: self.leases.clone(), compacted: self.compacted }
+    }
+
+    /// Undoes what was applied since the mark.
+    pub(crate) fn back_to(&mut self, mark: &Mark) {
+        while self.revision() > mark.revision {
+            for key in self.written.pop().unwrap_or_default() {
+                if let Some(past) = self.keys.get_mut(&key) {
+                    past.pop();
+                    if past.is_empty() {
+                        self.keys.remove(&key);
+                    }
+                }
+            }
+        }
+        self.leases.clone_from(&mark.leases);
+        self.compacted = mark.compacted;
     }
 
     /// Whether the request is refused, and which branches it takes: all judged before any of it is done.

@@ -12,7 +12,7 @@ use history::{AppliedCommand, Operation};
 use kv::{Bytes, LeaseId, Request};
 
 use super::place::Places;
-use super::{Certificate, Statement, named};
+use super::{Certificate, Statement, is_serializable, named};
 use crate::conflict::{Place, accesses};
 use crate::replay::is_unbounded;
 use crate::words::span;
@@ -42,9 +42,10 @@ pub(super) fn by_log_order(history: &[Operation], places: &Places, certificate: 
             check(earliest, operation);
             earliest = earliest.min(end(operation));
         }
-        // The reads of one gap can stand in any order.
-        places.reads(gap).iter().for_each(|&read| check(earliest, read));
-        earliest = places.reads(gap).iter().fold(earliest, |earliest, &read| earliest.min(end(read)));
+        // The reads of one gap can stand in any order. Serializable ones keep no real time.
+        let reads = || places.reads(gap).iter().copied().filter(|&read| !is_serializable(&history[read as usize].op));
+        reads().for_each(|read| check(earliest, read));
+        earliest = reads().fold(earliest, |earliest, read| earliest.min(end(read)));
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) fn by_conflict_order(history: &[Operation], log: &[AppliedCommand], p
     let where_is = Pieces { keys, leases };
     let mut pieces = vec![Piece { write: NONE, reads: NONE }; where_is.count()];
     for gap in 0..=log.len() {
-        for &read in places.reads(gap) {
+        for &read in places.reads(gap).iter().filter(|&&read| !is_serializable(&history[read as usize].op)) {
             pass(history, read, &history[read as usize].op, &mut pieces, &where_is, certificate);
         }
         if let Some(command) = log.get(gap) {

@@ -4,8 +4,9 @@
 #![allow(dead_code)]
 
 use check::model::{History, Model};
+use check::replay::Replay;
 use curp::ProposeId;
-use history::{Header, Operation, Outcome, SyncedResponse};
+use history::{AppliedCommand, Header, Operation, Outcome, SyncedResponse};
 use kv::*;
 
 /// SplitMix64: the same numbers everywhere.
@@ -179,4 +180,33 @@ pub(crate) fn synced(mut op: Operation, at: u64, revision: u64, response: Respon
 pub(crate) fn served_at(mut op: Operation, applied: u64) -> Operation {
     (op.propose_id, op.applied_index) = (None, Some(applied));
     op
+}
+
+/// A run that nobody made: commands in a random log order, at random times, with the answers that the log gives.
+pub(crate) fn instance(rng: &mut Rng) -> (Vec<Operation>, Vec<AppliedCommand>) {
+    let mut store = Replay::default();
+    let (mut history, mut log) = (Vec::new(), Vec::new());
+    for id in 0..2 + rng.below(6) {
+        let invoke = rng.below(12);
+        let end = invoke + rng.below(8);
+        let op = pending(id, random_request(rng, 4, id), invoke);
+        let read = matches!(op.op, Request::Range(_)) && rng.chance(70);
+        let before = store.revision();
+        let response = store.apply(&op.op);
+        let revision = store.revision();
+        if read {
+            history.push(served_at(synced(op, end, revision, response), id));
+            continue;
+        }
+        log.push(AppliedCommand { index: id + 1, id: op.propose_id.expect("it has one"), command: op.op.clone() });
+        history.push(match rng.below(4) {
+            0 => op,
+            1 => synced(op, end, revision, response),
+            // With the revisions of the replay: `own` fits anything.
+            2 => fast(op, end, response),
+            _ => synced(fast(op, end, response.clone()), end + rng.below(6), revision, response),
+        });
+        assert!(before <= revision);
+    }
+    (history, log)
 }
