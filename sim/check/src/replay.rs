@@ -75,13 +75,30 @@ impl Replay {
 
     /// The keys attached to a lease, in order.
     pub fn attached(&self, id: LeaseId) -> Vec<Bytes> {
-        let named = self.keys.iter().filter(|(_, past)| past.last().is_some_and(|(_, kv)| kv.as_ref().is_some_and(|kv| kv.lease == id)));
+        self.attached_at(id, u64::MAX)
+    }
+
+    /// The keys that were attached to a lease at a revision, in order.
+    pub fn attached_at(&self, id: LeaseId, revision: u64) -> Vec<Bytes> {
+        let named = self.keys.iter().filter(|(_, past)| as_of(past, revision).is_some_and(|kv| kv.lease == id));
         named.map(|(key, _)| key.clone()).collect()
     }
 
     /// What a key held at a revision.
     pub fn at(&self, key: &Bytes, revision: u64) -> Option<&KeyValue> {
         as_of(self.keys.get(key)?, revision)
+    }
+
+    /// Every key that was ever written, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.keys()
+    }
+
+    /// What a key held at a revision, and after each later one that wrote it, up to another.
+    pub fn held(&self, key: &Bytes, from: u64, to: u64) -> impl Iterator<Item = Option<&KeyValue>> {
+        let past = self.keys.get(key).map_or(&[][..], Vec::as_slice);
+        let after = past.iter().filter(move |(revision, _)| (from + 1..=to).contains(revision));
+        std::iter::once(self.at(key, from)).chain(after.map(|(_, kv)| kv.as_ref()))
     }
 
     /// The keys that a revision wrote, in the order in which its request did.
