@@ -6,7 +6,7 @@ use std::str::FromStr;
 use history::{AppliedCommand, Operation, Outcome as Ended};
 use thiserror::Error;
 
-use crate::certificate::{Certificate, certify};
+use crate::certificate::{Certificate, certify, is_answered_by_the_clock, is_serializable};
 use crate::explain::{Explanation, Unit, explain};
 use crate::model::{History, Model, NEVER, Timed};
 use crate::models::append::Append;
@@ -14,7 +14,9 @@ use crate::models::kv::Kv;
 use crate::models::register::Register;
 use crate::parse::Stored;
 use crate::replay::{Agreement, agreement};
+use crate::revisions::by_revisions;
 use crate::search::{Budget, Outcome, search};
+use crate::servers::with_servers;
 use crate::words;
 
 /// A level of the stack (CHECKS.md), cheapest first.
@@ -22,13 +24,13 @@ use crate::words;
 pub enum Level {
     /// The certificate: the history against the final applied log; where that decides nothing about the values, the search.
     L0,
-    /// Revision-determined placing from responses alone. Not built yet.
+    /// Statement A from responses alone: their revisions determine the order.
     L1,
     /// Zones per key. Not built yet.
     L2,
     /// The general search, from the history alone.
     L3,
-    /// The cheapest that decides: L0 if there is a log, then L3.
+    /// The cheapest that decides: L0 if there is a log, else L1 for the revisions and L3 for the values.
     All,
 }
 
@@ -83,6 +85,8 @@ pub enum Finding {
     Revisions,
     /// The values that clients saw can be explained, but not by the final log: the log lies (or no search decided the values).
     Log,
+    /// A serializable read that is of no prefix of the log.
+    Prefix,
 }
 
 /// A verdict with its reasons.
@@ -103,15 +107,15 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn ok(level: Level) -> Self {
+    pub(crate) fn ok(level: Level) -> Self {
         Judgement { verdict: Verdict::Ok, level, finding: None, message: String::new(), operations: Vec::new(), explanation: None }
     }
 
-    fn illegal(level: Level, finding: Finding, message: String, operations: Vec<u64>) -> Self {
+    pub(crate) fn illegal(level: Level, finding: Finding, message: String, operations: Vec<u64>) -> Self {
         Judgement { verdict: Verdict::Illegal, level, finding: Some(finding), message, operations, explanation: None }
     }
 
-    fn unknown(level: Level, message: String) -> Self {
+    pub(crate) fn unknown(level: Level, message: String) -> Self {
         Judgement { verdict: Verdict::Unknown, level, finding: None, message, operations: Vec::new(), explanation: None }
     }
 }
@@ -120,10 +124,10 @@ impl Judgement {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum JudgeError {
     /// That level does not exist yet.
-    #[error("level {0} is not built yet; accepted are l0, l3 and all")]
+    #[error("level {0} is not built yet; accepted are l0, l1, l3 and all")]
     NotBuilt(Level),
     /// The certificate needs what is not there.
-    #[error("level l0 needs the final applied log, which a history alone does not have; accepted are l3 and all")]
+    #[error("level l0 needs the final applied log, which a history alone does not have; accepted are l1, l3 and all")]
     NoLog,
     /// An operation's record contradicts itself.
     #[error("{0}")]
@@ -139,10 +143,19 @@ pub fn judge(history: &[Operation], applied_log: Option<&[AppliedCommand]>, leve
         return Err(JudgeError::Malformed(wrong));
     }
     match (level, applied_log) {
-        (Level::L1 | Level::L2, _) => Err(JudgeError::NotBuilt(level)),
+        (Level::L2, _) => Err(JudgeError::NotBuilt(level)),
         (Level::L0, None) => Err(JudgeError::NoLog),
-        (Level::L3, _) | (Level::All, None) => Ok(by_search(history, budget, true)),
-        (Level::L0 | Level::All, Some(log)) => Ok(by_certificate(&certify(history, log), || by_search(history, budget, true))),
+        (Level::L1, log) => Ok(by_revisions(&with_servers(history, log), budget)),
+        (Level::L3, log) => Ok(by_search(&with_servers(history, log), budget, true)),
+        (Level::All, None) => {
+            let all = with_servers(history, None);
+            let values = by_search(&all, budget, true);
+            let revisions = by_revisions(&all, budget);
+            Ok(if values.verdict == Verdict::Illegal || revisions.verdict == Verdict::Ok { values } else { revisions })
+        }
+        (Level::L0 | Level::All, Some(log)) => {
+            Ok(by_certificate(&certify(history, log), || by_search(&with_servers(history, Some(log)), budget, true)))
+        }
     }
 }
 
@@ -152,7 +165,10 @@ fn by_certificate(certificate: &Certificate, search: impl FnOnce() -> Judgement)
         return Judgement::ok(Level::L0);
     }
     if certificate.values.is_empty() && certificate.revisions.is_empty() {
-        return search();
+        return match certificate.prefixes.first().cloned() {
+            Some(objection) => Judgement::illegal(Level::L0, Finding::Prefix, objection.message, objection.operations),
+            None => search(),
+        };
     }
     let searched = if certificate.values.is_empty() { Judgement::ok(Level::L0) } else { search() };
     if searched.verdict == Verdict::Illegal {
@@ -193,9 +209,14 @@ fn by_search(history: &[Operation], budget: Budget, explained: bool) -> Judgemen
     }
 }
 
-/// A history as statement B sees it: intervals end at first responses; failed operations are left out.
+/// Whether linearizability is what an operation promises: not of a read of any prefix, nor of what the leader's clock answers.
+pub(crate) fn is_linearizable(operation: &Operation) -> bool {
+    !is_serializable(&operation.op) && !is_answered_by_the_clock(&operation.op)
+}
+
+/// A history as statement B sees it: intervals end at first responses; failed operations are left out, and what promises no such thing.
 pub fn first_responses(history: &[Operation]) -> History<Kv> {
-    let happened = history.iter().filter(|operation| operation.outcome != Ended::Fail);
+    let happened = history.iter().filter(|operation| operation.outcome != Ended::Fail && is_linearizable(operation));
     let timed = happened.map(|operation| {
         let fast = operation.fast.as_ref().filter(|_| operation.first_response_at() == operation.fast_at);
         let ret = fast.or(operation.synced.as_ref().map(|synced| &synced.response)).cloned();
@@ -221,7 +242,7 @@ pub fn judge_model<M: Model>(model: &M, history: History<M>, budget: Budget, uni
 /// The verdict of the search alone, without an explanation: what a measurement of the search should call.
 pub fn decide(stored: &Stored, budget: Budget) -> Verdict {
     let legal = match stored {
-        Stored::Kv(history) => return by_search(history, budget, false).verdict,
+        Stored::Kv(history) => return by_search(&with_servers(history, None), budget, false).verdict,
         Stored::Register(history) => search(&Register::default(), history.clone(), budget).legal(),
         Stored::Append(history) => search(&Append::default(), history.clone(), budget).legal(),
     };
@@ -247,16 +268,18 @@ pub fn judge_stored(stored: &Stored, level: Level, budget: Budget) -> Result<Jud
 pub struct CrossCheck {
     /// L0.
     pub certificate: Certificate,
+    /// L1.
+    pub revisions: Judgement,
     /// L3.
     pub search: Judgement,
     /// What follows, as [`judge()`] would have it.
     pub judgement: Judgement,
-    /// Set if the two contradict each other: then a checker is wrong, and this says how.
+    /// Set if two contradict each other: then a checker is wrong, and this says how.
     pub disagreement: Option<String>,
 }
 
-/// Lets each level judge alone. A certificate that proves the values and a search that finds no order contradict each other. (A
-/// certificate that is refused proves nothing about the values, so a search that finds an order does not contradict it.)
+/// Lets each level judge alone. A certificate that proves a statement, and another level that finds it broken, contradict each other. (A
+/// certificate that is refused proves nothing, so a level that finds an order does not contradict it.)
 ///
 /// # Errors
 /// [`JudgeError::Malformed`].
@@ -265,10 +288,16 @@ pub fn cross_check(history: &[Operation], applied_log: &[AppliedCommand], budget
         return Err(JudgeError::Malformed(wrong));
     }
     let certificate = certify(history, applied_log);
-    let search = by_search(history, budget, true);
-    let proved = certificate.values.is_empty() && certificate.unplaced.is_none();
-    let disagreement = (proved && search.verdict == Verdict::Illegal)
-        .then(|| format!("the log certifies the values (l0), but the search finds no order (l3): {}", search.message));
+    let all = with_servers(history, Some(applied_log));
+    let (search, revisions) = (by_search(&all, budget, true), by_revisions(&all, budget));
+    let proved = |objections: &[_]| objections.is_empty() && certificate.unplaced.is_none();
+    let disagreement = if proved(&certificate.values) && search.verdict == Verdict::Illegal {
+        Some(format!("the log certifies the values (l0), but the search finds no order (l3): {}", search.message))
+    } else if proved(&certificate.values) && proved(&certificate.revisions) && revisions.verdict == Verdict::Illegal {
+        Some(format!("the log certifies the revisions (l0), but the responses alone contradict each other (l1): {}", revisions.message))
+    } else {
+        None
+    };
     let judgement = by_certificate(&certificate, || search.clone());
-    Ok(CrossCheck { certificate, search, judgement, disagreement })
+    Ok(CrossCheck { certificate, revisions, search, judgement, disagreement })
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`judge()`], [`cross_check`], [`judge_stored`]: is a history linearizable? A stack of levels, cheapest first.
 //!   - [`certificate`] (L0): against the final applied log, on a second implementation of the store ([`replay`]); about n log n.
+//!   - [`revisions`] (L1): from responses alone, whose revisions determine the order of the writes.
 //!   - [`search`] (L3): for any [`model`]; those of this project are in [`models`].
 //!   - [`explain`]: what contradicts what, in a sentence, and a minimal core.
 //! - [`parse`]: stored histories, ours and other tools'.
@@ -11,7 +12,7 @@
 //! `unknown`, never `ok`; an illegal history is explained, not only refused.
 //!
 //! Deliberately absent: any way to make a run, madsim, and the store of `core/kv` (a checker that shares the code under test shares
-//! its errors; only its types are used). Not built yet: levels L1 and L2 of the stack.
+//! its errors; only its types are used). Not built yet: level L2 of the stack.
 
 pub mod certificate;
 pub mod conflict;
@@ -22,7 +23,9 @@ pub mod models;
 pub mod online;
 pub mod parse;
 pub mod replay;
+pub mod revisions;
 pub mod search;
+pub mod servers;
 mod table;
 pub mod words;
 

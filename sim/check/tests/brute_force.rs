@@ -8,7 +8,7 @@ use check::models::kv::Kv;
 use check::models::register::{self, Register};
 use check::replay::Replay;
 use check::search::{Budget, search};
-use kv::Response;
+use kv::{Error, Response};
 use proptest::prelude::*;
 use support::{Rng, brute, random_request};
 
@@ -150,6 +150,13 @@ fn kv_history(raw: &[Raw], seed: u64) -> History<Kv> {
         }
         Response::DeleteRange { deleted, prev_kvs } => Response::DeleteRange { deleted: deleted ^ 1, prev_kvs },
         Response::Txn { succeeded, responses } if raw.b == 0 => Response::Txn { succeeded: !succeeded, responses },
+        Response::LeaseGrant { .. } => Response::Error(Error::LeaseExists),
+        Response::LeaseRevoke if raw.b == 0 => Response::Error(Error::LeaseNotFound),
+        Response::LeaseLeases { mut leases } => {
+            leases.pop();
+            Response::LeaseLeases { leases }
+        }
+        Response::Error(Error::LeaseNotFound) => Response::Put { prev_kv: None },
         other => other,
     };
     play(raw, make, |op| store.apply(op), lie)

@@ -5,16 +5,21 @@
 //!
 //! - **A, revisions:** intervals end at synced responses; the order is the log's; replay matches with revisions.
 //! - **B, values:** intervals end at first responses; the order is any that keeps conflicting operations as in the log.
+//! - Serializable reads promise only a prefix: each must fit the log at its applied index, and that prefix must not be of the future.
+//!
+//! Keep-alives and questions for the time to live are answered by the clock, not the log; the online check of leases judges them.
 //!
 //! An objection to B proves only that this log is no certificate: another order might still do, and [`crate::judge()`] asks the
 //! search. Deliberately absent: anything but linearizability (durability and the rest have their own checks).
 
 mod place;
+mod prefix;
 mod realtime;
 
 use history::{AppliedCommand, Operation, Outcome};
 use kv::{Request, Response};
 
+use crate::conflict::may_write;
 use crate::replay::{Agreement, Replay, agreement};
 use crate::words;
 use place::Places;
@@ -26,6 +31,8 @@ pub enum Statement {
     Revisions,
     /// B: first responses, without revisions, up to reordering of commuting operations.
     Values,
+    /// A serializable read is of some prefix of the log.
+    Prefix,
 }
 
 /// Why a history and a log do not fit together.
@@ -46,6 +53,8 @@ pub struct Certificate {
     pub revisions: Vec<Objection>,
     /// What stands against B; empty: B holds.
     pub values: Vec<Objection>,
+    /// What stands against serializable reads.
+    pub prefixes: Vec<Objection>,
     /// Set if the two cannot be compared, and why: an answered operation without a place in the log. Then neither is proved.
     pub unplaced: Option<String>,
 }
@@ -54,15 +63,16 @@ pub struct Certificate {
 const OBJECTIONS_MAX: usize = 8;
 
 impl Certificate {
-    /// Whether both statements are proved.
+    /// Whether all statements are proved.
     pub fn holds(&self) -> bool {
-        self.revisions.is_empty() && self.values.is_empty() && self.unplaced.is_none()
+        self.revisions.is_empty() && self.values.is_empty() && self.prefixes.is_empty() && self.unplaced.is_none()
     }
 
     fn object(&mut self, statement: Statement, operations: Vec<u64>, message: String) {
         let list = match statement {
             Statement::Revisions => &mut self.revisions,
             Statement::Values => &mut self.values,
+            Statement::Prefix => &mut self.prefixes,
         };
         if list.len() < OBJECTIONS_MAX {
             list.push(Objection { statement, message, operations });
@@ -75,6 +85,7 @@ pub fn certify(history: &[Operation], log: &[AppliedCommand]) -> Certificate {
     let mut certificate = Certificate::default();
     let places = Places::find(history, log, &mut certificate);
     replay(history, log, &places, &mut certificate);
+    prefix::not_of_the_future(history, &places, &mut certificate);
     realtime::by_log_order(history, &places, &mut certificate);
     realtime::by_conflict_order(history, log, &places, &mut certificate);
     certificate
@@ -86,7 +97,7 @@ fn replay(history: &[Operation], log: &[AppliedCommand], places: &Places, certif
     for gap in 0..=log.len() {
         for &read in places.reads(gap) {
             let operation = &history[read as usize];
-            if place::may_write(&operation.op) {
+            if may_write(&operation.op) {
                 let message = format!("{} was served as a read, yet it can write", named(operation));
                 certificate.object(Statement::Values, vec![operation.id], message);
                 continue;
@@ -107,6 +118,7 @@ fn replay(history: &[Operation], log: &[AppliedCommand], places: &Places, certif
 /// An operation's answers against the expected one. `own`: the revision that it made, which a fast answer cannot know.
 fn answers(operation: &Operation, expected: &Response, revision: u64, own: Option<u64>, certificate: &mut Certificate) {
     let mut object = |statement, what: &str, given: String, should: String| {
+        let statement = if is_serializable(&operation.op) { Statement::Prefix } else { statement };
         let message = format!("{}: the {what} was {given}, but the log, replayed up to its place, gives {should}", named(operation));
         certificate.object(statement, vec![operation.id], message);
     };
@@ -145,7 +157,17 @@ fn has_failed(operation: &Operation) -> bool {
     operation.outcome == Outcome::Fail
 }
 
+/// Whether a request is a read that any node may answer from a prefix of the log.
+pub(crate) fn is_serializable(request: &Request) -> bool {
+    matches!(request, Request::Range(range) if range.serializable)
+}
+
+/// Whether a request is answered by the leader's clock: it has no place in the log.
+pub(crate) fn is_answered_by_the_clock(request: &Request) -> bool {
+    matches!(request, Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_))
+}
+
 /// Whether `request` reads only, and so may be served without the log.
 fn is_read(request: &Request) -> bool {
-    !place::may_write(request)
+    !may_write(request)
 }

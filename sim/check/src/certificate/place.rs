@@ -2,9 +2,9 @@
 
 use curp::ProposeId;
 use history::{AppliedCommand, Operation};
-use kv::Request;
 
-use super::{Certificate, Statement, has_failed, is_answered, is_read, named};
+use super::{Certificate, Statement, has_failed, is_answered, is_answered_by_the_clock, is_read, is_serializable, named};
+use crate::servers::is_servers;
 
 const NOBODY: u32 = u32::MAX;
 
@@ -39,11 +39,13 @@ impl Places {
         let places = commands(history, log, certificate);
         let mut reads: Vec<(u32, u32)> = Vec::new();
         for (i, operation) in history.iter().enumerate() {
-            if operation.propose_id.is_some() || !is_answered(operation) {
+            if operation.propose_id.is_some() || !is_answered(operation) || is_answered_by_the_clock(&operation.op) {
                 continue;
             }
             match operation.applied_index {
                 Some(applied) => reads.push((log.partition_point(|command| command.index <= applied) as u32, i as u32)),
+                // It may be of any prefix.
+                None if is_serializable(&operation.op) => {}
                 None => {
                     certificate.unplaced.get_or_insert_with(|| {
                         format!("{} is answered, but has neither a propose_id nor an applied_index", named(operation))
@@ -113,20 +115,10 @@ fn commands(history: &[Operation], log: &[AppliedCommand], certificate: &mut Cer
 /// A command that no operation is: an error, unless an unanswered operation whose id was never learned can be it.
 fn stray(history: &[Operation], command: &AppliedCommand, certificate: &mut Certificate) {
     let can_be = |o: &Operation| o.propose_id.is_none() && !is_answered(o) && !has_failed(o) && o.op == command.command;
-    if !is_read(&command.command) && !history.iter().any(can_be) {
+    if !is_read(&command.command) && !is_servers(command) && !history.iter().any(can_be) {
         let what = crate::words::request(&command.command);
         let message =
             format!("the log has {what} at index {} under id {}, which no operation of the history is", command.index, command.id);
         certificate.object(Statement::Values, Vec::new(), message);
-    }
-}
-
-/// Whether a request can write, by its words alone.
-pub(super) fn may_write(request: &Request) -> bool {
-    match request {
-        Request::Put(_) | Request::DeleteRange(_) => true,
-        Request::Range(_) => false,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(may_write),
-        other => other.is_write(),
     }
 }

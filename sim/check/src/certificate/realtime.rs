@@ -5,15 +5,15 @@
 //! **B** is a partial order: conflicting operations as in the log. An order that keeps it and real time exists exactly if the union
 //! of both is acyclic. It is cyclic exactly if some operation a was answered before one of its conflict ancestors b (b before a through
 //! a chain of conflicts) was invoked: along any other cycle, the answers that end each real-time step would rise for ever.
-//! So one pass in log order suffices, which carries for each piece of the key space the latest invocation among the ancestors
-//! of its last write, and of the reads since. Two requests overlap exactly if they share a piece.
+//! So one pass in log order suffices, which carries for each piece of the key space, and for each lease, the latest invocation among the
+//! ancestors of its last write, and of the reads since. Two requests overlap exactly if they share a piece.
 
 use history::{AppliedCommand, Operation};
-use kv::{Bytes, Request};
+use kv::{Bytes, LeaseId, Request};
 
 use super::place::Places;
-use super::{Certificate, Statement, named};
-use crate::conflict::accesses;
+use super::{Certificate, Statement, is_serializable, named};
+use crate::conflict::{Place, accesses};
 use crate::replay::is_unbounded;
 use crate::words::span;
 
@@ -42,9 +42,10 @@ pub(super) fn by_log_order(history: &[Operation], places: &Places, certificate: 
             check(earliest, operation);
             earliest = earliest.min(end(operation));
         }
-        // The reads of one gap can stand in any order.
-        places.reads(gap).iter().for_each(|&read| check(earliest, read));
-        earliest = places.reads(gap).iter().fold(earliest, |earliest, &read| earliest.min(end(read)));
+        // The reads of one gap can stand in any order. Serializable ones keep no real time.
+        let reads = || places.reads(gap).iter().copied().filter(|&read| !is_serializable(&history[read as usize].op));
+        reads().for_each(|read| check(earliest, read));
+        earliest = reads().fold(earliest, |earliest, read| earliest.min(end(read)));
     }
 }
 
@@ -53,7 +54,34 @@ type Latest = (u64, u32);
 
 const NONE: Latest = (0, NOBODY);
 
-/// Of one piece of the key space: among the last write and its conflict ancestors; and among the reads since and theirs.
+/// Where things lie among the pieces: first the world, which everything reads; then, for each of the keys that begin or end a range, that key
+/// alone and what lies between it and the next; then the leases.
+struct Pieces<'a> {
+    keys: Vec<&'a Bytes>,
+    leases: Vec<LeaseId>,
+}
+
+impl Pieces<'_> {
+    fn count(&self) -> usize {
+        1 + 2 * self.keys.len() + self.leases.len()
+    }
+
+    fn of(&self, place: Place<'_>) -> std::ops::Range<usize> {
+        let at = |key: &Bytes| 1 + 2 * self.keys.partition_point(|known| *known < key);
+        let first_lease = 1 + 2 * self.keys.len();
+        match place {
+            Place::All => 0..self.count(),
+            Place::Keys(key, None) => at(key)..at(key) + 1,
+            Place::Keys(key, Some(end)) => at(key)..(if is_unbounded(end) { first_lease } else { at(end) }).max(at(key)),
+            Place::Lease(id) => {
+                let at = first_lease + self.leases.partition_point(|known| *known < id);
+                at..at + 1
+            }
+        }
+    }
+}
+
+/// Of one piece: among the last write and its conflict ancestors; and among the reads since and theirs.
 #[derive(Clone, Copy)]
 struct Piece {
     write: Latest,
@@ -62,49 +90,41 @@ struct Piece {
 
 /// B: conflict ancestors, in log order.
 pub(super) fn by_conflict_order(history: &[Operation], log: &[AppliedCommand], places: &Places, certificate: &mut Certificate) {
-    let mut ends: Vec<&Bytes> = Vec::with_capacity(2 * history.len());
-    let mut note = |request| accesses(request, &mut |key, end, _| ends.extend([Some(key), end].into_iter().flatten()));
+    let (mut keys, mut leases): (Vec<&Bytes>, Vec<LeaseId>) = (Vec::with_capacity(2 * history.len()), Vec::new());
+    let mut note = |request| {
+        accesses(request, &mut |place, _| match place {
+            Place::Keys(key, end) => keys.extend([Some(key), end].into_iter().flatten()),
+            Place::Lease(id) => leases.push(id),
+            Place::All => {}
+        });
+    };
     for gap in 0..=log.len() {
         places.reads(gap).iter().for_each(|&read| note(&history[read as usize].op));
         log.get(gap).into_iter().for_each(|command| note(&command.command));
     }
-    ends.sort_unstable();
-    ends.dedup();
-    // Piece 2i is the key `ends[i]` alone, piece 2i + 1 what lies between it and the next.
-    let mut pieces = vec![Piece { write: NONE, reads: NONE }; 2 * ends.len()];
-    let range = |key: &Bytes, end: Option<&Bytes>| {
-        let at = |key: &Bytes| 2 * ends.partition_point(|e| *e < key);
-        let from = at(key);
-        let to = match end {
-            Some(end) if is_unbounded(end) => 2 * ends.len(),
-            Some(end) => at(end),
-            None => from + 1,
-        };
-        from..to.max(from)
-    };
+    keys.sort_unstable();
+    keys.dedup();
+    leases.sort_unstable();
+    leases.dedup();
+    let where_is = Pieces { keys, leases };
+    let mut pieces = vec![Piece { write: NONE, reads: NONE }; where_is.count()];
     for gap in 0..=log.len() {
-        for &read in places.reads(gap) {
-            pass(history, read, &history[read as usize].op, &mut pieces, &range, certificate);
+        for &read in places.reads(gap).iter().filter(|&&read| !is_serializable(&history[read as usize].op)) {
+            pass(history, read, &history[read as usize].op, &mut pieces, &where_is, certificate);
         }
         if let Some(command) = log.get(gap) {
             let operation = places.operation_at(gap).unwrap_or(NOBODY);
-            pass(history, operation, &command.command, &mut pieces, &range, certificate);
+            pass(history, operation, &command.command, &mut pieces, &where_is, certificate);
         }
     }
 }
 
 /// Takes the next operation in log order: judges it against its conflict ancestors, and makes it one.
-fn pass(
-    history: &[Operation],
-    i: u32,
-    request: &Request,
-    pieces: &mut [Piece],
-    range: &impl Fn(&Bytes, Option<&Bytes>) -> std::ops::Range<usize>,
-    certificate: &mut Certificate,
-) {
-    let mut latest = NONE;
-    accesses(request, &mut |key, end, writes| {
-        for piece in &pieces[range(key, end)] {
+fn pass(history: &[Operation], i: u32, request: &Request, pieces: &mut [Piece], where_is: &Pieces<'_>, certificate: &mut Certificate) {
+    // Also the world, in case that it touches nothing: what depends on the state comes before or after all the same.
+    let mut latest = pieces[0].write;
+    accesses(request, &mut |place, writes| {
+        for piece in &pieces[where_is.of(place)] {
             latest = latest.max(piece.write);
             if writes {
                 latest = latest.max(piece.reads);
@@ -125,8 +145,9 @@ fn pass(
         }
         latest = latest.max((operation.invoke, i));
     }
-    accesses(request, &mut |key, end, writes| {
-        for piece in &mut pieces[range(key, end)] {
+    pieces[0].reads = pieces[0].reads.max(latest);
+    accesses(request, &mut |place, writes| {
+        for piece in &mut pieces[where_is.of(place)] {
             if writes {
                 // A txn may also read here, but this is later than that.
                 *piece = Piece { write: latest, reads: NONE };

@@ -3,3 +3,4 @@
 pub mod append;
 pub mod kv;
 pub mod register;
+pub mod zk;

@@ -17,7 +17,7 @@ pub(super) fn request(request: &Request) -> String {
             let branch = |requests: &[Request]| requests.iter().map(self::request).collect::<Vec<_>>().join(", ");
             format!("txn({} compares; {}; else {})", txn.compare.len(), branch(&txn.success), branch(&txn.failure))
         }
-        other => format!("{other:?}"),
+        other => crate::words::request(other),
     }
 }
 

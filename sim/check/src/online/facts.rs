@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use curp::{Applied, ConfigVersion, Index, Membership, NodeId, ProposeId, Term};
+use curp::{Applied, ConfigVersion, Index, Membership, NodeId, ProposeId, Synced, Term};
 use kv::{Request, Response};
 
 use super::disk::{Disk, Entry, Log, Proposal, at};
@@ -118,6 +118,10 @@ pub(super) struct Committed {
 /// What the first node to apply an entry made of it.
 pub(super) struct FirstApplied {
     pub outcome: Applied<Response>,
+    /// What the replay of the log gives, if the entry took effect.
+    pub expected: Option<Synced<Response>>,
+    /// Whether it makes a revision by that.
+    pub writes: bool,
     pub state_hash: u64,
     /// The revision then.
     pub revision: u64,

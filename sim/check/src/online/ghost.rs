@@ -17,6 +17,8 @@ use curp::{Applied, ConfigVersion, Event as NodeEvent, Index, LogBase, Membershi
 use history::{ClientEvent, Event, Promise, Stamped, TraceHeader, WorldEvent};
 use kv::{Request, Response};
 
+use crate::replay::Replay;
+
 pub(super) use super::disk::{DiskChange, Entry, Log, Proposal, at, last};
 pub(super) use super::facts::*;
 use super::quorum::{Elections, Set};
@@ -40,6 +42,10 @@ pub(super) struct Ghost {
     /// By index - 1.
     pub applied: Vec<FirstApplied>,
     pub commands: BTreeMap<ProposeId, Command>,
+    /// The store after everything applied anywhere.
+    pub store: Replay,
+    /// Time of the last event.
+    pub now: u64,
     /// Found while taking in the event just taken in.
     pub clashes: Vec<Clash>,
     /// What the event just taken in did to a disk.
@@ -61,6 +67,8 @@ impl Ghost {
             empty_hash: None,
             applied: Vec::new(),
             commands: BTreeMap::new(),
+            store: Replay::default(),
+            now: 0,
             clashes: Vec::new(),
             disk_change: None,
             committed_before: 0,
@@ -159,6 +167,7 @@ impl Ghost {
         self.clashes.clear();
         self.disk_change = None;
         self.committed_before = self.committed.len();
+        self.now = stamped.t;
         let slot = stamped.node.map(|id| self.slot(id));
         match (&stamped.event, slot) {
             (Event::Node(event), Some(slot)) => self.node_event(slot, event, stamped.i),
@@ -391,7 +400,14 @@ impl Ghost {
         }
         if index == self.applied.len() as Index + 1 {
             let revision = self.nodes[slot].revision;
-            self.applied.push(FirstApplied { outcome: outcome.clone(), state_hash, revision, slot, event });
+            let before = self.store.revision();
+            let entry = self.committed.get(index as usize - 1).map(|c| &c.entry).filter(|_| matches!(outcome, Applied::Done(_)));
+            let expected = entry.and_then(|entry| {
+                let response = self.store.apply_in(Some(entry.term), entry.command()?);
+                Some(Synced { revision: self.store.revision(), response })
+            });
+            let writes = self.store.revision() > before;
+            self.applied.push(FirstApplied { outcome: outcome.clone(), expected, writes, state_hash, revision, slot, event });
         }
     }
 

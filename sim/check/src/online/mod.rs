@@ -4,13 +4,15 @@
 //! - `ghost`, in the words of `facts`: what an omniscient observer knows; `log`: logs as if nothing were ever compacted; `disk`: a node's durable
 //!   state, decoded by core/storage; `quorum`: the published numbers, and the elections that the disks allow.
 //! - one file per check of CLI.md: `recovery` with `recoverable` (what happened, what could), `durability`, `election_safety` with `configuration`,
-//!   `log_matching`, `leader_completeness`, `state_agreement` with `snapshots`, `revisions`, `exactly_once`.
+//!   `log_matching`, `leader_completeness`, `state_agreement` with `snapshots`, `revisions`, `exactly_once`, `leases`, `watches`; of applications
+//!   built on them `applications` (lock, registry, authorisation) and `zookeeper`.
 //!
 //! Every check sees each event before and after the ghost takes it in. A check goes on after its first violation; each (check, rule) is reported
 //! once. After a violation the cluster is no longer what the rules suppose, so later reports may be its consequences.
 //!
 //! Deliberately not here: clients' histories (linearizability), and the protocol's guards as such (conformance).
 
+mod applications;
 mod configuration;
 mod describe;
 mod disk;
@@ -20,6 +22,7 @@ mod exactly_once;
 mod facts;
 mod ghost;
 mod leader_completeness;
+mod leases;
 mod log;
 mod log_matching;
 mod quorum;
@@ -31,21 +34,29 @@ mod snapshots;
 mod state_agreement;
 #[cfg(test)]
 mod tests;
+mod watches;
+mod zookeeper;
 
 use std::collections::BTreeMap;
 
-use curp::Applied;
+use curp::{Applied, Payload};
 use history::{AppliedCommand, Stamped, TraceHeader};
 
 pub use report::Violation;
 
+use crate::servers::servers_id;
+
+use applications::Applications;
 use election_safety::ElectionSafety;
 use exactly_once::ExactlyOnce;
 use ghost::Ghost;
+use leases::Leases;
 use recoverable::Recoverable;
 use recovery::Recovery;
 use report::{At, Report};
 use revisions::Revisions;
+use watches::Watches;
+use zookeeper::Zookeeper;
 
 /// All online checks over one run.
 pub struct Monitor {
@@ -56,13 +67,22 @@ pub struct Monitor {
     elections: ElectionSafety,
     revisions: Revisions,
     exactly_once: ExactlyOnce,
+    leases: Leases,
+    watches: Watches,
+    applications: Applications,
+    zookeeper: Zookeeper,
     /// Time and number of the last event.
     last: (u64, u64),
 }
 
 impl Monitor {
-    /// For the run that the header describes, before its first event.
+    /// For the run that the header describes, before its first event. Its clocks are true.
     pub fn new(header: &TraceHeader) -> Monitor {
+        Monitor::with_drift(header, 0)
+    }
+
+    /// For a run in which no clock drifts by more than so many parts per million: ρ.
+    pub fn with_drift(header: &TraceHeader, drift_ppm: u32) -> Monitor {
         Monitor {
             ghost: Ghost::new(header),
             report: Report::default(),
@@ -71,6 +91,10 @@ impl Monitor {
             elections: ElectionSafety::default(),
             revisions: Revisions::default(),
             exactly_once: ExactlyOnce::default(),
+            leases: Leases::new(drift_ppm),
+            watches: Watches::default(),
+            applications: Applications::default(),
+            zookeeper: Zookeeper::default(),
             last: (0, 0),
         }
     }
@@ -102,6 +126,10 @@ impl Monitor {
         log_matching::after(g, at, r);
         leader_completeness::after(g, at, r);
         self.revisions.after(g, event, at, r);
+        self.leases.after(g, event, at, r);
+        self.watches.after(g, event, at, r);
+        self.applications.after(g, event, at, r);
+        self.zookeeper.after(event);
     }
 
     /// The first violation of each (check, rule), in the order found.
@@ -112,16 +140,27 @@ impl Monitor {
     /// Judges what can only be judged at the end of the run.
     pub fn finish(&mut self) {
         let (t, event) = self.last;
-        self.exactly_once.finish(&self.ghost, At { t, event, node: None }, &mut self.report);
+        let (g, at, r) = (&self.ghost, At { t, event, node: None }, &mut self.report);
+        self.exactly_once.finish(g, at, r);
+        self.leases.finish(at, r);
+        self.applications.finish(g, r);
+        self.zookeeper.finish(&self.applications.runs, at, r);
     }
 
-    /// The final committed log: the commands that took effect, in order. The monitor followed it from the first entry on, so it is whole
+    /// The final committed log: the commands that took effect, in order, the servers' own among them. The monitor followed it from the first entry on, so it is whole
     /// whatever the nodes have compacted, and whoever is still there.
     pub fn applied_log(&self) -> Vec<AppliedCommand> {
         let effective = self.ghost.applied.iter().zip(&self.ghost.committed).filter(|(a, _)| matches!(a.outcome, Applied::Done(_)));
-        let commands = effective.filter_map(|(_, c)| {
-            let proposal = c.entry.proposal()?;
-            Some(AppliedCommand { index: c.entry.index, id: proposal.id, command: (*proposal.command).clone() })
+        let commands = effective.filter_map(|(a, c)| {
+            let index = c.entry.index;
+            let refused = matches!(&a.outcome, Applied::Done(synced) if synced.response.error().is_some());
+            match &c.entry.payload {
+                // A revoke that is void, or came too late, did nothing.
+                Payload::Own { .. } if refused => None,
+                Payload::Own { command } => Some(AppliedCommand { index, id: servers_id(index), command: (**command).clone() }),
+                Payload::Command(p) => Some(AppliedCommand { index, id: p.id, command: (*p.command).clone() }),
+                _ => None,
+            }
         });
         commands.collect()
     }

@@ -72,6 +72,7 @@ impl Outstanding {
             // Commands in conflict, unless the session table makes them nothing (a duplicate, say).
             Payload::Command(p) if p.id.client == self.id.client && p.first_incomplete > self.id.seq => takes_effect(log, entry.index),
             Payload::Command(p) => conflict(&p.command, &self.request) && takes_effect(log, entry.index),
+            Payload::Own { command } => conflict(command, &self.request) && !is_void(command, entry.term),
             Payload::SessionEnd { client } => *client == self.id.client,
             _ => false,
         }
@@ -167,6 +168,7 @@ impl Recoverable {
             }
             let suspect = match &committed.entry.payload {
                 Payload::Command(p) => conflict(&p.command, &command.request),
+                Payload::Own { command: own } => conflict(own, &command.request),
                 Payload::SessionEnd { client } => *client == command.id.client,
                 _ => false,
             };
@@ -260,4 +262,9 @@ fn takes_effect(log: &[Arc<Entry>], index: Index) -> bool {
         }
     }
     alive && id.seq >= first_incomplete && !there
+}
+
+/// Whether a leader's own command does nothing, since it was decided in another term.
+fn is_void(command: &Request, term: Term) -> bool {
+    matches!(command, Request::LeaseRevoke(revoke) if revoke.stamp.is_some_and(|stamp| stamp != term))
 }

@@ -36,10 +36,30 @@ pub(super) enum Check {
     StateAgreement,
     Revisions,
     ExactlyOnce,
+    Watch,
+    Leases,
+    Lock,
+    Registry,
+    Authorisation,
+    Zookeeper,
 }
 
-const NAMES: [&str; 8] =
-    ["recovery", "durability", "election-safety", "log-matching", "leader-completeness", "state-agreement", "revisions", "exactly-once"];
+const NAMES: [&str; 14] = [
+    "recovery",
+    "durability",
+    "election-safety",
+    "log-matching",
+    "leader-completeness",
+    "state-agreement",
+    "revisions",
+    "exactly-once",
+    "watch",
+    "leases",
+    "lock",
+    "registry",
+    "authorisation",
+    "zookeeper",
+];
 
 /// When and where an event happened.
 #[derive(Clone, Copy, Debug)]

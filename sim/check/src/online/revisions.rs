@@ -7,6 +7,7 @@ use curp::{Applied, Event as NodeEvent};
 use history::{ClientEvent, Event, Stamped};
 use kv::{KeyValue, Request, Response};
 
+use super::describe;
 use super::ghost::Ghost;
 use super::report::{At, Check, Report};
 
@@ -31,14 +32,18 @@ impl Revisions {
     /// After the ghost took the event in.
     pub fn after(&mut self, g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
         match &stamped.event {
-            Event::Node(NodeEvent::Apply { index, id: Some(id), outcome: Applied::Done(synced), .. }) => {
-                let first = index.checked_sub(1).and_then(|i| g.applied.get(i as usize)).is_some_and(|a| a.event == at.event);
-                let Some(request) = g.command(*id).and_then(|c| c.request.as_ref()).filter(|_| first) else { return };
-                let expected = self.last + u64::from(writes(request, &synced.response));
+            Event::Node(NodeEvent::Apply { index, outcome: Applied::Done(synced), .. }) => {
+                let Some(place) = index.checked_sub(1).map(|i| i as usize) else { return };
+                let first = g.applied.get(place).filter(|a| a.event == at.event);
+                let Some((first, entry)) = first.zip(g.committed.get(place).map(|c| &c.entry)) else { return };
+                let Some(request) = entry.command() else { return };
+                // Whether a revoke does hangs on what was attached, which the replay knows.
+                let by_state = matches!(request, Request::LeaseRevoke(_));
+                let expected = self.last + u64::from(if by_state { first.writes } else { writes(request, &synced.response) });
                 r.expect(CHECK, ONE_EACH, at, synced.revision == expected, || {
                     let message = format!(
                         "{} was applied at revision {}: the last one was {}, so it should be {expected}",
-                        g.tell(*id),
+                        entry.id().map_or_else(|| describe::request(request), |id| g.tell(id)),
                         synced.revision,
                         self.last
                     );
@@ -80,7 +85,7 @@ impl Revisions {
 /// Whether the command wrote something, from what it came to.
 fn writes(request: &Request, response: &Response) -> bool {
     match (request, response) {
-        (Request::Put(_), _) => true,
+        (Request::Put(_), Response::Put { .. }) => true,
         (Request::DeleteRange(_), Response::DeleteRange { deleted, .. }) => *deleted > 0,
         (Request::Txn(txn), Response::Txn { succeeded, responses }) => {
             let branch = if *succeeded { &txn.success } else { &txn.failure };

@@ -1,0 +1,129 @@
+//! ZooKeeper's create path as recipes: the operations of a run are linearizable by the model of a tree ([`crate::models::zk`]), and the numbers of
+//! sequential nodes are unique and rise. Judged at the end of the run, from what clients asked and were told.
+//!
+//! A client has one session after the other: the next begins after it closed one, was told that it has expired, or crashed. Each may expire at any
+//! time after it began. A search that runs out of budget says nothing.
+
+use std::collections::BTreeMap;
+
+use history::{ClientEvent, Event, Recipe, RecipeResult, Stamped, ZkError, ZkOp, ZkResult};
+use kv::Bytes;
+
+use super::applications::Run;
+use super::report::{At, Check, Report};
+use crate::explain::{Unit, explain};
+use crate::model::{History, NEVER, Timed};
+use crate::models::zk::{Op, SessionName, Zk, number, parent};
+use crate::search::{Budget, Outcome, search};
+
+pub(super) const LINEARIZABLE: &str = "what clients of the tree were told fits one order of all they did";
+pub(super) const NUMBERED: &str = "the numbers of sequential nodes are unique, and rise";
+
+const CHECK: Check = Check::Zookeeper;
+/// Of the search.
+const STEPS: u64 = 300_000;
+/// Numbers of the sessions' ends among the operations: plans number theirs from 0.
+const EXPIRY: u64 = 1 << 62;
+
+#[derive(Default)]
+pub(super) struct Zookeeper {
+    /// The number of each client's session.
+    sessions: BTreeMap<u32, u32>,
+    /// The session in which each operation began.
+    of: BTreeMap<u64, SessionName>,
+}
+
+impl Zookeeper {
+    pub fn after(&mut self, stamped: &Stamped) {
+        let Event::Client(event) = &stamped.event else { return };
+        let client = stamped.client.unwrap_or(0);
+        match event {
+            ClientEvent::Begin { op, recipe: Recipe::Zk(_) } => {
+                _ = self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)))
+            }
+            ClientEvent::End { result: Some(RecipeResult::Zk(ZkResult::Closed | ZkResult::Refused(ZkError::SessionExpired))), .. }
+            | ClientEvent::ClientCrash => *self.sessions.entry(client).or_default() += 1,
+            _ => {}
+        }
+    }
+
+    /// At the end of the run, given all its operations.
+    pub fn finish(&self, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
+        let mut history: History<Zk> = Vec::new();
+        let mut sessions: BTreeMap<SessionName, u64> = BTreeMap::new();
+        for (id, run) in runs {
+            let (Recipe::Zk(op), Some(session)) = (&run.recipe, self.of.get(id)) else { continue };
+            let first = sessions.entry(*session).or_insert(run.began.0);
+            *first = run.began.0.min(*first);
+            let ret = match &run.result {
+                Some(RecipeResult::Zk(result)) => Some(result.clone()),
+                _ => None,
+            };
+            let end = run.ended.map(|(t, _)| t).filter(|_| ret.is_some()).unwrap_or(NEVER);
+            history.push(Timed { id: *id, op: Op::Client(*session, op.clone()), ret, invoke: run.began.0, end });
+        }
+        if history.is_empty() {
+            return;
+        }
+        numbered(&history, runs, at, r);
+        let expiry = |(i, (session, began)): (usize, (SessionName, u64))| Timed {
+            id: EXPIRY + i as u64,
+            op: Op::Expire(session),
+            ret: None,
+            invoke: began,
+            end: NEVER,
+        };
+        history.extend(sessions.into_iter().enumerate().map(expiry));
+        let model = Zk::of(&history);
+        r.judged(CHECK);
+        if let Outcome::Illegal(stuck) = search(&model, history, Budget { steps: STEPS, wall: None, threads: 1 }) {
+            r.violate(CHECK, LINEARIZABLE, at, || {
+                let why = explain(&stuck, Unit::Nanoseconds);
+                let events = why.operations.iter().filter_map(|id| Some(runs.get(id)?.began.1)).collect();
+                (why.sentence, events)
+            });
+        }
+    }
+}
+
+/// Says of two sequential creates what an order of all would say, but in fewer words. A parent that was made anew may number anew.
+fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
+    let mut made: BTreeMap<Bytes, Vec<(u64, &Bytes, &Timed<Op, ZkResult>)>> = BTreeMap::new();
+    for timed in history {
+        if let (Op::Client(_, ZkOp::Create { path: asked, sequential: true, .. }), Some(ZkResult::Created { path })) =
+            (&timed.op, &timed.ret)
+            && let Some(number) = number(asked, path)
+        {
+            made.entry(parent(asked)).or_default().push((number, path, timed));
+        }
+    }
+    let deletes = |op: &ZkOp, above: &Bytes| matches!(op, ZkOp::Delete { path, .. } if path == above);
+    for (above, mut list) in made {
+        let anew = history.iter().any(|timed| match &timed.op {
+            Op::Client(_, ZkOp::Multi { ops }) => ops.iter().any(|op| deletes(op, &above)),
+            Op::Client(_, op) => deletes(op, &above),
+            Op::Expire(_) => false,
+        });
+        if anew {
+            continue;
+        }
+        // In order of numbers nobody was answered before one with a smaller number began; swept from the end.
+        list.sort_by_key(|(number, _, timed)| (*number, timed.invoke));
+        let mut earliest: Option<&(u64, &Bytes, &Timed<Op, ZkResult>)> = None;
+        for this in list.iter().rev() {
+            let clash = earliest.filter(|other| other.0 == this.0 || other.2.end < this.2.invoke);
+            r.expect(CHECK, NUMBERED, at, clash.is_none(), || {
+                let (same, path, other) = clash.expect("judged above");
+                let message = if *same == this.0 {
+                    format!("{path} was made by operation {} and by operation {}", this.2.id, other.id)
+                } else {
+                    format!("{path} was made by operation {}, and operation {} was given {} after that", other.id, this.2.id, this.1)
+                };
+                (message, [other.id, this.2.id].iter().filter_map(|id| Some(runs.get(id)?.began.1)).collect())
+            });
+            if earliest.is_none_or(|other| this.2.end <= other.2.end || other.0 == this.0) {
+                earliest = Some(this);
+            }
+        }
+    }
+}
