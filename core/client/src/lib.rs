@@ -20,7 +20,7 @@ use curp::{
     AdminDone, AdminRefusal, ClientAddress, ClientId, ConfigChange, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId,
     Proposal, ProposeId, ReadId, Refusal, Reply, Synced, Term, splitmix64,
 };
-use kv::{Request, Response};
+use kv::{LeaseId, Request, Response, WatchCreateRequest, WatchResponse};
 use mutants::Mutant;
 
 use admin::PendingAdmin;
@@ -61,6 +61,43 @@ pub enum Input {
     },
     /// End the session as soon as nothing is outstanding; the next command begins a new one.
     EndSession,
+    /// The caller wants to be told of what happens to keys. What it is told comes as [`Notice::Watch`], one response at a time: after each,
+    /// the caller says when it wants the next.
+    Watch {
+        /// The caller's number for it.
+        op: u64,
+        /// What of.
+        request: WatchCreateRequest,
+        /// The node to begin with; `None`: any. The client goes on at another when that one does not answer.
+        node: Option<NodeId>,
+    },
+    /// The caller is ready for the next response of a watch.
+    WatchNext {
+        /// The caller's number.
+        op: u64,
+    },
+    /// The caller wants to know how far a watch is, if there is nothing to tell.
+    WatchProgress {
+        /// The caller's number.
+        op: u64,
+    },
+    /// The caller wants no more of a watch.
+    EndWatch {
+        /// The caller's number.
+        op: u64,
+    },
+    /// Keep a lease alive, until it is gone or the caller wants no more: a keep-alive is sent whenever a third of its time is over.
+    KeepAlive {
+        /// The caller's number for it.
+        op: u64,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Keep it alive no more.
+    EndKeepAlive {
+        /// The caller's number.
+        op: u64,
+    },
     /// The caller, an operator, wants this done. It is asked for until it is done or definitely refused.
     Admin {
         /// The caller's number for it.
@@ -162,6 +199,46 @@ pub enum Notice {
     Lost {
         /// The caller's number.
         op: u64,
+    },
+    /// A watcher is made at a node, to begin or to go on with a watch.
+    Registered {
+        /// The caller's number.
+        op: u64,
+        /// The node.
+        to: NodeId,
+        /// The first revision asked for; 0: the next one.
+        start_revision: u64,
+    },
+    /// What a watch is told. After a response with `canceled` there is none.
+    Watch {
+        /// The caller's number.
+        op: u64,
+        /// By which node.
+        node: NodeId,
+        /// What.
+        response: WatchResponse,
+    },
+    /// A keep-alive of a stream is sent for the first time.
+    SentKeepAlive {
+        /// The caller's number.
+        op: u64,
+        /// The lease.
+        lease: LeaseId,
+        /// Its name, which its retries keep.
+        read: ReadId,
+    },
+    /// A keep-alive of a stream is answered. After one with `ttl` 0 there is none.
+    KeptAlive {
+        /// The caller's number.
+        op: u64,
+        /// The lease.
+        lease: LeaseId,
+        /// Which of them.
+        read: ReadId,
+        /// When it was first sent, by the client's clock: the lease's time runs from there.
+        sent: Nanos,
+        /// The lease's time, in seconds; 0: it is gone.
+        ttl: i64,
     },
     /// What came of an operator's wish.
     Admin {
@@ -295,6 +372,8 @@ impl Client {
                 self.admins.retain(|_, admin| admin.op != op);
             }
             Input::Admin { op, node, wish } => self.wish(op, node, wish, now),
+            Input::Watch { .. } | Input::WatchNext { .. } | Input::WatchProgress { .. } | Input::EndWatch { .. } => {}
+            Input::KeepAlive { .. } | Input::EndKeepAlive { .. } => {}
             Input::EndSession => {
                 if let Session::Open { ending: ending @ None, .. } = &mut self.session {
                     *ending = Some(Retry::first(now));
@@ -388,6 +467,7 @@ impl Client {
                 self.on_executed(from, id, term, config, response, out);
             }
             Reply::Admin { nonce, result } => self.on_admin_reply(from, nonce, result, now, out),
+            Reply::Watch { .. } | Reply::Answer { .. } => {}
             Reply::Conflict { term, .. } => self.learn(Leadership { term, leader: Some(from) }),
             Reply::Synced { id, synced } => self.on_synced(id, synced, out),
             Reply::Recorded { id, term, config, accepted, current } => {

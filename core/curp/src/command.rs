@@ -27,8 +27,20 @@ pub trait Command: ConflictCheck + Clone + PartialEq + Debug + Serialize + Deser
     /// What a client gets.
     type Response: Clone + PartialEq + Debug + Serialize + DeserializeOwned + 'static;
 
+    /// What a client may ask a node to be told of from now on.
+    type Watch: Clone + PartialEq + Debug + Serialize + DeserializeOwned + 'static;
+
+    /// What it is told.
+    type WatchResponse: Clone + PartialEq + Debug + Serialize + DeserializeOwned + 'static;
+
     /// About how many bytes it takes in a message; for limits.
     fn bytes(&self) -> usize;
+
+    /// Whether witnesses may record it and a leader answer it before commit. Not if what it observes or changes depends on the state: a
+    /// witness that lags could not judge it.
+    fn fast_allowed(&self) -> bool {
+        true
+    }
 }
 
 /// The final result of a command.
@@ -43,15 +55,15 @@ pub struct Synced<R> {
 /// The state machine.
 pub trait CommandExecutor<C: Command> {
     /// Called once for every applied command, in log order, when every earlier command has been prepared and every earlier
-    /// *conflicting* one has been through [`after_sync`](Self::after_sync). Returns the revision after this command: its own if
-    /// it writes, else the last one given.
-    fn prepare(&mut self, index: Index, command: &C) -> u64;
+    /// *conflicting* one has been through [`after_sync`](Self::after_sync). `term` and `index` are its log entry's. Returns the revision
+    /// after this command: its own if it writes, else the last one given.
+    fn prepare(&mut self, term: Term, index: Index, command: &C) -> u64;
 
     /// The command's result on the applied state. Called when no earlier conflicting command is outstanding; changes nothing.
     fn execute(&self, command: &C) -> C::Response;
 
     /// Applies the command at the revision `prepare` gave it. Commuting commands may come in any order.
-    fn after_sync(&mut self, index: Index, revision: u64, command: &C) -> Synced<C::Response>;
+    fn after_sync(&mut self, term: Term, index: Index, revision: u64, command: &C) -> Synced<C::Response>;
 
     /// By how much the last [`after_sync`](Self::after_sync) changed the hash of the state. Such changes add up (wrapping), so that
     /// the hash at an applied index is known although commuting commands finish in different orders.

@@ -186,6 +186,47 @@ pub enum Request<C: Command> {
         /// What.
         wish: Admin,
     },
+    /// To any node: tell me of this, from here on. Each question is for one response: the first makes the watcher, each following one says that
+    /// the response before it came, and waits for the next; a repeated one is answered as before. So nothing is lost or told twice on
+    /// a network that loses and repeats, and a slow reader holds up nobody. The watcher is gone with the node, or when nobody asks any
+    /// more: the client then goes on with a new one, here or elsewhere.
+    Watch {
+        /// Its name.
+        watch: WatchName,
+        /// 1 makes it.
+        pull: u64,
+        /// What of. A node that does not know the watcher any more makes none but for `pull` 1: it answers that it is gone.
+        create: Arc<C::Watch>,
+        /// Whether to say how far all has been told, if there is nothing to tell.
+        progress: bool,
+    },
+    /// To a node: no more of this.
+    Unwatch {
+        /// Its name.
+        watch: WatchName,
+    },
+    /// To any node: have this done by the cluster, and answer when it is committed. The way in of clients that know nothing of sessions.
+    Call {
+        /// Echoed in the answer. A repeated one is a new call.
+        nonce: u64,
+        /// What.
+        command: Arc<C>,
+    },
+}
+
+/// Names a watcher: the client, and its number for it, which it never uses twice.
+pub type WatchName = (ClientAddress, u64);
+
+/// Why a call was not answered with a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallError {
+    /// No node would take it, whatever its state; these are the words. It did not happen.
+    Invalid(String),
+    /// It was not proposed to anyone: it did not happen.
+    Unavailable,
+    /// It may have happened, or may yet.
+    Unknown,
 }
 
 /// What an operator may ask for.
@@ -347,6 +388,22 @@ pub enum Reply<C: Command> {
         nonce: u64,
         /// What came of it.
         result: Result<AdminDone, AdminRefusal>,
+    },
+    /// What a watcher is told.
+    Watch {
+        /// Its name.
+        watch: WatchName,
+        /// The question that this answers.
+        pull: u64,
+        /// What; `None`: there is no such watcher here any more.
+        response: Option<C::WatchResponse>,
+    },
+    /// What came of a call.
+    Answer {
+        /// From the request.
+        nonce: u64,
+        /// The synced result.
+        result: Result<Synced<C::Response>, CallError>,
     },
 }
 

@@ -132,11 +132,15 @@ pub fn payloads_conflict<C: Command>(a: &Payload<C>, b: &Payload<C>) -> bool {
     let ends = |client: ClientId, payload: &Payload<C>| match payload {
         Payload::Command(proposal) => proposal.id.client == client,
         Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => true,
-        Payload::Noop | Payload::Config { .. } | Payload::Shutdown => false,
+        Payload::Own { .. } | Payload::Noop | Payload::Config { .. } | Payload::Shutdown => false,
     };
     match (a, b) {
         (Payload::Config { .. } | Payload::Shutdown, _) | (_, Payload::Config { .. } | Payload::Shutdown) => true,
         (Payload::Command(a), Payload::Command(b)) => a.command.conflicts(&b.command),
+        (Payload::Command(client), Payload::Own { command }) | (Payload::Own { command }, Payload::Command(client)) => {
+            command.conflicts(&client.command)
+        }
+        (Payload::Own { command: a }, Payload::Own { command: b }) => a.conflicts(b),
         (Payload::SessionEnd { client }, other) | (other, Payload::SessionEnd { client }) => ends(*client, other),
         _ => false,
     }

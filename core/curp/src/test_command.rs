@@ -15,6 +15,8 @@ impl ConflictCheck for Nothing {
 
 impl Command for Nothing {
     type Response = ();
+    type Watch = ();
+    type WatchResponse = ();
 
     fn bytes(&self) -> usize {
         self.0

@@ -212,6 +212,12 @@ pub enum Payload<C: Command> {
     },
     /// The cluster shuts down: each node stops once it has applied this. In conflict with all.
     Shutdown,
+    /// A command of the leader's own, which no client asked for: it belongs to no session, is never recorded, never fast, and its result goes to
+    /// nobody. Applying it twice must do no more than once.
+    Own {
+        /// The command.
+        command: Arc<C>,
+    },
 }
 
 /// One entry of the log.
@@ -236,6 +242,15 @@ impl<C: Command> Entry<C> {
     pub fn proposal(&self) -> Option<&Arc<Proposal<C>>> {
         match &self.payload {
             Payload::Command(proposal) => Some(proposal),
+            _ => None,
+        }
+    }
+
+    /// The command in it, be it a client's or a leader's own.
+    pub fn command(&self) -> Option<&C> {
+        match &self.payload {
+            Payload::Command(proposal) => Some(&proposal.command),
+            Payload::Own { command } => Some(command),
             _ => None,
         }
     }

@@ -71,6 +71,7 @@ fn entry() -> impl Strategy<Value = Arc<Entry<Cmd>>> {
         n().prop_map(|client| Payload::SessionEnd { client }),
         (change(), membership()).prop_map(|(change, membership)| Payload::Config { change, membership: Arc::new(membership) }),
         Just(Payload::Shutdown),
+        command().prop_map(|command| Payload::Own { command: Arc::new(command) }),
     ];
     (n(), n(), payload).prop_map(|(term, index, payload)| Arc::new(Entry { term, index, payload }))
 }
@@ -135,6 +136,9 @@ fn request() -> impl Strategy<Value = Request<Cmd>> {
         n().prop_map(|client| Request::EndSession { client }),
         Just(Request::FetchCluster),
         (n(), wish()).prop_map(|(nonce, wish)| Request::Admin { nonce, wish }),
+        (read(), n(), any::<bool>()).prop_map(|(watch, pull, progress)| Request::Watch { watch, pull, create: Arc::new(()), progress }),
+        read().prop_map(|watch| Request::Unwatch { watch }),
+        (n(), command()).prop_map(|(nonce, command)| Request::Call { nonce, command: Arc::new(command) }),
     ]
 }
 
@@ -210,8 +214,14 @@ fn reply() -> impl Strategy<Value = Reply<Cmd>> {
         (read(), leadership()).prop_map(|(read, cluster)| Reply::ReadRefused { read, cluster }),
         (leadership(), membership()).prop_map(|(leadership, membership)| Reply::Cluster { leadership, membership }),
         (n(), granted()).prop_map(|(nonce, result)| Reply::Admin { nonce, result }),
+        (read(), n(), any::<Option<u64>>()).prop_map(|(watch, pull, response)| Reply::Watch { watch, pull, response }),
+        (n(), prop_oneof![synced().prop_map(Ok), call_error().prop_map(Err)]).prop_map(|(nonce, result)| Reply::Answer { nonce, result }),
     ];
     prop_oneof![commands, rest]
+}
+
+fn call_error() -> impl Strategy<Value = CallError> {
+    prop_oneof!["[a-z ]{0,9}".prop_map(CallError::Invalid), Just(CallError::Unavailable), Just(CallError::Unknown)]
 }
 
 fn message() -> impl Strategy<Value = Message<Cmd>> {
@@ -261,6 +271,11 @@ fn kind(message: &Message<Cmd>) -> u32 {
         Message::Peer { body: M::TimeoutNow, .. } => 32,
         Message::Request(Request::Admin { .. }) => 33,
         Message::Reply(Reply::Admin { .. }) => 34,
+        Message::Request(Request::Watch { .. }) => 35,
+        Message::Request(Request::Unwatch { .. }) => 36,
+        Message::Request(Request::Call { .. }) => 37,
+        Message::Reply(Reply::Watch { .. }) => 38,
+        Message::Reply(Reply::Answer { .. }) => 39,
     }
 }
 
@@ -268,7 +283,7 @@ fn kind(message: &Message<Cmd>) -> u32 {
 fn every_kind_of_message_is_drawn() {
     let mut runner = TestRunner::deterministic();
     let drawn = (0..2000).map(|_| kind(&message().new_tree(&mut runner).expect("no value is refused").current()));
-    assert_eq!(drawn.collect::<BTreeSet<_>>(), (0..35).collect());
+    assert_eq!(drawn.collect::<BTreeSet<_>>(), (0..40).collect());
 }
 
 proptest! {

@@ -9,7 +9,7 @@ use curp::{Command, ConflictCheck};
 use mutants::Mutant;
 
 use crate::history::is_unbounded;
-use crate::{Bytes, Compare, DeleteRangeRequest, LEASE_NONE, LeaseId, RangeRequest, Request, Response};
+use crate::{Bytes, Compare, DeleteRangeRequest, LEASE_NONE, LeaseId, RangeRequest, Request, Response, WatchCreateRequest, WatchResponse};
 
 /// A range of keys: the first, and the end, exclusive; without an end it is the one key. The end of one zero byte is none at all:
 /// every key from the first on (as in etcd).
@@ -73,6 +73,12 @@ impl ConflictCheck for Request {
 
 impl Command for Request {
     type Response = Response;
+    type Watch = WatchCreateRequest;
+    type WatchResponse = WatchResponse;
+
+    fn fast_allowed(&self) -> bool {
+        Request::fast_allowed(self)
+    }
 
     fn bytes(&self) -> usize {
         let range = |key: &Bytes, end: &Option<Bytes>| key.as_slice().len() + end.as_ref().map_or(0, |end| end.as_slice().len());

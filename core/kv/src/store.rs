@@ -208,9 +208,8 @@ impl Store {
 }
 
 impl CommandExecutor<Request> for Store {
-    // Consensus does not say an entry's term yet: a stamped revoke is taken at its word.
-    fn prepare(&mut self, _index: Index, command: &Request) -> u64 {
-        self.prepare_entry(None, command)
+    fn prepare(&mut self, term: Term, _index: Index, command: &Request) -> u64 {
+        self.prepare_entry(Some(term), command)
     }
 
     fn execute(&self, command: &Request) -> Response {
@@ -218,8 +217,8 @@ impl CommandExecutor<Request> for Store {
         self.compute(None, command, own, &mut Vec::new())
     }
 
-    fn after_sync(&mut self, _index: Index, revision: u64, command: &Request) -> Synced<Response> {
-        let (synced, delta) = self.apply_entry(None, revision, command);
+    fn after_sync(&mut self, term: Term, _index: Index, revision: u64, command: &Request) -> Synced<Response> {
+        let (synced, delta) = self.apply_entry(Some(term), revision, command);
         self.delta = delta;
         synced
     }

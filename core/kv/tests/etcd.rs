@@ -166,8 +166,8 @@ fn execute_changes_nothing() {
         assert_eq!((store.revision(), store.hash(), store.full_hash()), (2, hash, hash));
     }
     let before = store.hash();
-    let revision = store.prepare(0, &delete("a"));
-    store.after_sync(0, revision, &delete("a"));
+    let revision = store.prepare(1, 0, &delete("a"));
+    store.after_sync(1, 0, revision, &delete("a"));
     assert_eq!(store.take_delta(), 0u64.wrapping_sub(before), "an empty store hashes to 0");
     assert_eq!((store.take_delta(), store.hash()), (0, 0));
 }

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 /// Applies a command as the log would.
 fn apply(store: &mut Store, command: &Request) -> (curp::Synced<Response>, u64) {
-    let revision = store.prepare(0, command);
-    let synced = store.after_sync(0, revision, command);
+    let revision = store.prepare(1, 0, command);
+    let synced = store.after_sync(1, 0, revision, command);
     (synced, store.take_delta())
 }
 

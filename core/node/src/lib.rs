@@ -22,10 +22,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use curp::{
-    Address, Config, Event, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal,
-    Reply, Request as Ask, SnapshotError, SnapshotFile, StateChange, Synced, TaskId,
+    Address, Config, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal, Reply,
+    Request as Ask, SnapshotError, SnapshotFile, StateChange, Synced, TaskId,
 };
-use kv::{Request, Store};
+use kv::{LeaseEvent, Request, Store};
 use mutants::Mutant;
 use storage::{Corruption, FileOp, Lsn, Wal};
 
@@ -101,6 +101,15 @@ pub struct Write {
     pub sync: bool,
 }
 
+/// What happened on a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// In the protocol.
+    Curp(curp::Event<Request>),
+    /// To leases.
+    Lease(LeaseEvent),
+}
+
 /// What a node wants done, in order.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -111,7 +120,7 @@ pub struct Output {
     /// Executions that may run.
     pub tasks: Vec<TaskId>,
     /// What happened.
-    pub events: Vec<Event<Request>>,
+    pub events: Vec<Event>,
     /// Role, leader or configuration changed; for an application that wants to know.
     pub changes: Vec<StateChange>,
     /// The node has stopped for good, and why. It ignores all further input; a restart may help, or not.
@@ -328,7 +337,7 @@ impl Node {
         self.pending_sync |= std::mem::take(&mut raw_out.sync);
         out.messages.append(&mut raw_out.messages);
         out.tasks.append(&mut raw_out.tasks);
-        out.events.append(&mut raw_out.events);
+        out.events.extend(raw_out.events.drain(..).map(Event::Curp));
         out.changes.append(&mut raw_out.changes);
         if std::mem::take(&mut raw_out.shut_down) {
             self.stop_after = Some(self.raw.written());
@@ -442,7 +451,7 @@ impl Node {
         for id in ready {
             if let Some(PendingRead { command, ready: Some(state) }) = self.reads.remove(&id) {
                 let read_index = state.index.unwrap_or(0);
-                raw_out.events.push(Event::ServeRead { read: state.read, read_index, applied });
+                raw_out.events.push(curp::Event::ServeRead { read: state.read, read_index, applied });
                 self.serve(&command, &state, out);
             }
         }

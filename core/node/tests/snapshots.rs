@@ -23,7 +23,8 @@ fn config() -> Config {
 
 fn put(seq: u64) -> Message<Request> {
     let key = Bytes::from(format!("k{seq}").into_bytes());
-    let command = Request::Put(PutRequest { key, value: Bytes::from(seq.to_string().into_bytes()), prev_kv: false, ..PutRequest::default() });
+    let command =
+        Request::Put(PutRequest { key, value: Bytes::from(seq.to_string().into_bytes()), prev_kv: false, ..PutRequest::default() });
     let id = ProposeId { client: 2, seq };
     Message::Request(Ask::Propose { proposal: Arc::new(Proposal { id, first_incomplete: seq, command: Arc::new(command) }) })
 }
@@ -68,7 +69,10 @@ impl Host {
             self.writes.push_back(write);
         }
         self.waiting.append(&mut self.out.messages);
-        self.events.append(&mut self.out.events);
+        self.events.extend(self.out.events.drain(..).filter_map(|event| match event {
+            node::Event::Curp(event) => Some(event),
+            node::Event::Lease(_) => None,
+        }));
         self.let_go();
         for task in std::mem::take(&mut self.out.tasks) {
             self.give(Input::ExecDone(task));

@@ -2,9 +2,9 @@
 //!
 //! None of the methods may block or call back into the node: each is called while the node is locked.
 
-use curp::{Event, Nanos, NodeId, Outgoing, TaskId};
+use curp::{Nanos, NodeId, Outgoing, TaskId};
 use kv::Request;
-use node::{Node, Write};
+use node::{Event, Node, Write};
 use std::collections::BTreeMap;
 use std::future::Future;
 use tokio::time::Duration;
@@ -48,7 +48,7 @@ pub trait Processor: Send + Sync + 'static {
 /// All of it, and who is told what happens.
 pub trait Host: Clock + Storage + Transport + Processor {
     /// The node did this. Called before anything that follows from it leaves.
-    fn event(&self, event: Event<Request>);
+    fn event(&self, event: Event);
     /// Everything that the node wanted done after an input is handed on.
     fn settled(&self) {}
     /// The node has stopped for good.

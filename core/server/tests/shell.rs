@@ -1,7 +1,7 @@
 //! The shell around one node, on the madsim runtime: what leaves, when, and what does not.
 #![cfg(madsim)]
 
-use curp::{Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, Reply, Request as Ask, RoleKind, StateChange, TaskId};
+use curp::{Address, Config, Membership, Message, Nanos, NodeId, Outgoing, Reply, Request as Ask, RoleKind, StateChange, TaskId};
 use kv::Request;
 use node::{Node, Write};
 use server::{Arrival, Clock, CurpNode, Host, Processor, Start, Storage, Transport, sleep};
@@ -69,7 +69,7 @@ impl Processor for Bench {
 }
 
 impl Host for Bench {
-    fn event(&self, _: Event<Request>) {}
+    fn event(&self, _: node::Event) {}
 
     fn fatal(&self, reason: String) {
         self.fatal.lock().unwrap().push(reason);

@@ -2,8 +2,8 @@
 //! protobuf types by reference and encodes nothing, so this is tested apart.
 
 use curp::{
-    Address, Admin, AdminDone, AdminRefusal, ConfigChange, ConfigVersion, Entry, Leadership, Membership, Message, Payload, PeerMessage,
-    Proposal, ProposeId, Refusal, Reply, Request as Ask, SnapshotMeta, Synced,
+    Address, Admin, AdminDone, AdminRefusal, CallError, ConfigChange, ConfigVersion, Entry, Leadership, Membership, Message, Payload,
+    PeerMessage, Proposal, ProposeId, Refusal, Reply, Request as Ask, SnapshotMeta, Synced,
 };
 use kv::{DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, Response, TxnRequest};
 use proptest::prelude::*;
@@ -121,6 +121,12 @@ fn ask() -> impl Strategy<Value = Ask<Request>> {
         any::<u64>().prop_map(|client| Ask::EndSession { client }),
         Just(Ask::FetchCluster),
         (any::<u64>(), wish()).prop_map(|(nonce, wish)| Ask::Admin { nonce, wish }),
+        (any::<u64>(), any::<u64>(), any::<bool>(), any::<u64>()).prop_map(|(number, pull, progress, start_revision)| {
+            let create = Arc::new(kv::WatchCreateRequest { key: "k".into(), start_revision, ..kv::WatchCreateRequest::default() });
+            Ask::Watch { watch: (9, number), pull, create, progress }
+        }),
+        any::<u64>().prop_map(|number| Ask::Unwatch { watch: (9, number) }),
+        (any::<u64>(), command()).prop_map(|(nonce, command)| Ask::Call { nonce, command: Arc::new(command) }),
     ]
 }
 
@@ -177,7 +183,27 @@ fn reply() -> impl Strategy<Value = Reply<Request>> {
         (leadership(), membership()).prop_map(|(leadership, membership)| Reply::Cluster { leadership, membership }),
         (n, admin_done()).prop_map(|(nonce, done)| Reply::Admin { nonce, result: Ok(done) }),
         (n, admin_refusal()).prop_map(|(nonce, why)| Reply::Admin { nonce, result: Err(why) }),
+        (read, n, proptest::option::of(told())).prop_map(|(watch, pull, response)| Reply::Watch { watch, pull, response }),
+        (n, prop_oneof![synced().prop_map(Ok), call_error().prop_map(Err)]).prop_map(|(nonce, result)| Reply::Answer { nonce, result }),
     ]
+}
+
+fn told() -> impl Strategy<Value = kv::WatchResponse> {
+    let event = (any::<bool>(), any::<u64>()).prop_map(|(put, mod_revision)| kv::WatchEvent {
+        kind: if put { kv::EventKind::Put } else { kv::EventKind::Delete },
+        kv: kv::KeyValue { key: "k".into(), mod_revision, ..kv::KeyValue::default() },
+        prev_kv: None,
+    });
+    (any::<i64>(), any::<u64>(), any::<bool>(), proptest::collection::vec(event, 0..3)).prop_map(
+        |(watch_id, revision, canceled, events)| {
+            let cancel_reason = canceled.then_some(kv::Error::Compacted);
+            kv::WatchResponse { watch_id, revision, canceled, cancel_reason, events, ..kv::WatchResponse::default() }
+        },
+    )
+}
+
+fn call_error() -> impl Strategy<Value = CallError> {
+    prop_oneof!["[a-z ]{0,9}".prop_map(CallError::Invalid), Just(CallError::Unavailable), Just(CallError::Unknown)]
 }
 
 fn entry() -> impl Strategy<Value = Arc<Entry<Request>>> {
@@ -188,6 +214,7 @@ fn entry() -> impl Strategy<Value = Arc<Entry<Request>>> {
         any::<u64>().prop_map(|client| Payload::SessionEnd { client }),
         (change(), membership()).prop_map(|(change, membership)| Payload::Config { change, membership: Arc::new(membership) }),
         Just(Payload::Shutdown),
+        command().prop_map(|command| Payload::Own { command: Arc::new(command) }),
     ];
     (any::<u64>(), any::<u64>(), payload).prop_map(|(term, index, payload)| Arc::new(Entry { term, index, payload }))
 }
@@ -257,6 +284,9 @@ fn kind(message: &Message<Request>) -> &'static str {
             Ask::EndSession { .. } => "end_session",
             Ask::FetchCluster => "fetch_cluster",
             Ask::Admin { .. } => "admin",
+            Ask::Watch { .. } => "watch",
+            Ask::Unwatch { .. } => "unwatch",
+            Ask::Call { .. } => "call",
         },
         Message::Reply(reply) => match reply {
             Reply::Executed { .. } => "executed",
@@ -271,6 +301,8 @@ fn kind(message: &Message<Request>) -> &'static str {
             Reply::ReadRefused { .. } => "read_refused",
             Reply::Cluster { .. } => "cluster",
             Reply::Admin { .. } => "admin_result",
+            Reply::Watch { .. } => "told",
+            Reply::Answer { .. } => "answer",
         },
     }
 }
@@ -287,7 +319,7 @@ fn every_kind_is_tested() {
     for _ in 0..2_000 {
         kinds.insert(kind(&message.new_tree(&mut runner).expect("nothing is filtered").current()));
     }
-    assert_eq!(kinds.len(), 16 + 7 + 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 16 + 10 + 14, "{kinds:?}");
 }
 
 proptest! {
@@ -303,6 +335,9 @@ proptest! {
             ClientCall::EndSession(call) => ClientCall::EndSession(over(call)),
             ClientCall::FetchCluster(call) => ClientCall::FetchCluster(over(call)),
             ClientCall::Admin(call) => ClientCall::Admin(over(call)),
+            ClientCall::Watch(call) => ClientCall::Watch(over(call)),
+            ClientCall::Unwatch(call) => ClientCall::Unwatch(over(call)),
+            ClientCall::Call(call) => ClientCall::Call(over(call)),
         };
         prop_assert_eq!(convert::client_request(call), Ok((9, request)));
     }
@@ -317,6 +352,8 @@ proptest! {
             convert::session_response(&reply).map(|r| convert::session_reply(&over(r))),
             convert::cluster_response(&reply).map(|r| convert::cluster_reply(&over(r))),
             convert::admin_response(&reply).map(|r| convert::admin_reply(&over(r))),
+            convert::watch_response(&reply).map(|r| convert::watch_reply(&over(r))),
+            convert::call_response(&reply).map(|r| convert::call_reply(&over(r))),
         ];
         let back: Vec<_> = back.into_iter().flatten().collect();
         prop_assert!(!back.is_empty(), "no response carries it");

@@ -13,9 +13,9 @@ fn replay_and_store_answer_alike() {
         let (mut rng, mut replay, mut store) = (Rng(seed), Replay::default(), Store::new());
         for index in 1..40 {
             let request = random_request(&mut rng, 4, index);
-            let revision = store.prepare(index, &request);
+            let revision = store.prepare(1, index, &request);
             let early = store.execute(&request);
-            let synced = store.after_sync(index, revision, &request);
+            let synced = store.after_sync(1, index, revision, &request);
             let before = replay.revision();
             let expected = replay.apply(&request);
             assert_eq!((&expected, replay.revision()), (&synced.response, synced.revision), "seed {seed}, {request:?}");

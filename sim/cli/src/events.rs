@@ -2,7 +2,7 @@
 
 use curp::{Applied, ConfigCause, ConfigChange, Entry, Event as NodeEvent, NodeId, Payload, ProposeId};
 use history::{ClientEvent, Event, Promise, Stamped, WorldEvent};
-use kv::{Bytes, KeyValue, Request, Response};
+use kv::{Bytes, EventKind, KeyValue, LeaseEvent, Request, Response, WatchEvent};
 
 /// Characters of a value that are shown.
 const VALUE_CHARS_MAX: usize = 40;
@@ -25,6 +25,7 @@ pub fn line(event: &Stamped) -> String {
 pub fn what(event: &Event) -> String {
     match event {
         Event::Node(event) => node(event),
+        Event::Lease(event) => lease(event),
         Event::Client(event) => client(event),
         Event::World(event) => world(event),
     }
@@ -108,6 +109,31 @@ fn node(event: &NodeEvent<Request>) -> String {
     }
 }
 
+fn lease(event: &LeaseEvent) -> String {
+    use LeaseEvent as E;
+    match event {
+        E::PromoteLeases { term, .. } => format!("gives every lease its full time, as leader of term {term}"),
+        E::DemoteLeases { term } => format!("says nothing of leases any more, after term {term}"),
+        E::ReceiveKeepAlive { lease, deadline, .. } => match deadline {
+            Some(deadline) => format!("keeps lease {lease} alive until its clock reads {} ms", deadline / 1_000_000),
+            None => format!("refuses to keep lease {lease} alive: it is not there, or given up"),
+        },
+        E::AnswerKeepAlive { lease, ttl, .. } => format!("answers a keep-alive of lease {lease}: {ttl} s"),
+        E::AnswerTimeToLive { lease, ttl, .. } => format!("says that lease {lease} has {ttl} s to live"),
+        E::DecideExpiry { lease, term, now } => {
+            format!("decides, its clock at {} ms, that lease {lease} has expired (term {term})", now / 1_000_000)
+        }
+    }
+}
+
+fn watch_event(event: &WatchEvent) -> String {
+    let kind = match event.kind {
+        EventKind::Put => "put",
+        EventKind::Delete => "delete",
+    };
+    format!("{kind} {}@{}", short(&event.kv.key), event.kv.mod_revision)
+}
+
 fn client(event: &ClientEvent) -> String {
     use ClientEvent as E;
     match event {
@@ -128,6 +154,31 @@ fn client(event: &ClientEvent) -> String {
         E::GiveUp { op } => format!("op {op}: gives up; the outcome is unknown"),
         E::Fail { op } => format!("op {op}: failed for certain"),
         E::ClientCrash => "the client dies".to_owned(),
+        E::Watch { op, request } => {
+            let end = request.range_end.as_ref().map(|end| format!("..{}", short(end))).unwrap_or_default();
+            format!("op {op}: watches {}{end} from revision {}", short(&request.key), request.start_revision)
+        }
+        E::Register { op, to, start_revision } => format!("op {op}: asks node {to} for a watcher from revision {start_revision}"),
+        E::WatchTold { op, from, response } => {
+            let events: Vec<String> = response.events.iter().map(watch_event).collect();
+            let said = match (response.created, response.canceled, events.is_empty()) {
+                (true, _, true) => "it watches".to_owned(),
+                (_, true, _) => format!("no more (compacted revision {})", response.compact_revision),
+                (_, _, true) => "nothing new".to_owned(),
+                _ => events.join(", "),
+            };
+            format!("op {op}: node {from} tells up to revision {}: {said}", response.revision)
+        }
+        E::EndWatch { op } => format!("op {op}: watches no more"),
+        E::SendKeepAlive { op, lease, read } => format!("op {op}: sends a keep-alive of lease {lease} ({}.{})", read.0, read.1),
+        E::KeptAlive { op, lease, read, ttl } => format!("op {op}: lease {lease} has {ttl} s since keep-alive {}.{}", read.0, read.1),
+        E::Hold { op, lock, lease } => format!("op {op}: believes that it holds {} by lease {lease}", short(lock)),
+        E::LetGo { op, lock } => format!("op {op}: does not believe any more that it holds {}", short(lock)),
+        E::Begin { op, recipe } => format!("op {op}: begins {recipe:?}"),
+        E::End { op, result } => match result {
+            Some(result) => format!("op {op}: ends: {result:?}"),
+            None => format!("op {op}: ends; what came of it is unknown"),
+        },
     }
 }
 
@@ -244,6 +295,7 @@ fn entry(entry: &Entry<Request>) -> String {
             ConfigChange::Remove { node } => format!("configuration: {node} leaves"),
             ConfigChange::Update { node, address } => format!("configuration: {node} is at {address}"),
         },
+        Payload::Own { command } => format!("the leader's own {}", request(command)),
         Payload::Shutdown => "shutdown".to_owned(),
     };
     format!("{}: {what} (term {})", entry.index, entry.term)

@@ -97,6 +97,8 @@ impl Converter<'_> {
                 Ok(())
             }
             Event::World(event) => self.world(i, stamped.node, event),
+            // TraceLease.tla's.
+            Event::Lease(_) => Ok(()),
         }
     }
 
@@ -129,6 +131,8 @@ impl Converter<'_> {
             }
             ClientEvent::SessionOpen { session } => _ = t.session(*session),
             ClientEvent::ReadComplete { .. } | ClientEvent::GiveUp { .. } | ClientEvent::Fail { .. } | ClientEvent::ClientCrash => {}
+            // No part of CURP's specification.
+            _ => {}
         }
     }
 
@@ -207,6 +211,7 @@ impl Converter<'_> {
             Payload::SessionEnd { client } => ("end", t.session(*client), 0),
             Payload::Config { .. } => ("config", Value::Int(0), 0),
             Payload::Shutdown => ("shut", Value::Int(0), 0),
+            Payload::Own { .. } => ("own", Value::Int(0), 0),
         };
         let (voters, learners) = entry.membership().map_or((&[][..], &[][..]), |m| (&m.voters, &m.learners));
         Value::Record(vec![
@@ -372,6 +377,7 @@ impl Converter<'_> {
                 let head = [("n", n), ("t", term), ("idx", index)];
                 self.push(i, "AppendConfig", head.into_iter().chain(in_force).collect());
             }
+            Payload::Own { .. } => self.push(i, "AppendOwn", vec![("n", n), ("t", term), ("idx", index)]),
             Payload::Shutdown => self.push(i, "AppendShutdown", vec![("n", n), ("t", term), ("idx", index)]),
             // No leader proposes one: a no-op comes with BecomeLeader. The specification has no such action, and refuses it.
             Payload::Noop => self.push(i, "LeaderProposeNoop", vec![("n", n), ("t", term), ("idx", index)]),

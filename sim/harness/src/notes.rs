@@ -9,8 +9,25 @@ use crate::cluster::Cluster;
 use crate::observe::probe;
 
 impl Cluster {
+    fn note_lease_event(&mut self, id: NodeId, event: &kv::LeaseEvent) {
+        use kv::LeaseEvent as L;
+        let probe = match event {
+            L::PromoteLeases { .. } => const { probe("leases_promoted") },
+            L::DemoteLeases { .. } => const { probe("leases_demoted") },
+            L::ReceiveKeepAlive { .. } => const { probe("keep_alive_received") },
+            L::AnswerKeepAlive { .. } => const { probe("keep_alive_answered") },
+            L::AnswerTimeToLive { .. } => const { probe("time_to_live_answered") },
+            L::DecideExpiry { .. } => const { probe("lease_expired") },
+        };
+        self.observer.fire(probe, Some(id));
+    }
+
     /// Fires the probes of a node's event, and keeps track of who leads.
-    pub(crate) fn note_node_event(&mut self, id: NodeId, event: &Event<Request>) {
+    pub(crate) fn note_node_event(&mut self, id: NodeId, event: &node::Event) {
+        let event = match event {
+            node::Event::Curp(event) => event,
+            node::Event::Lease(event) => return self.note_lease_event(id, event),
+        };
         for changed in self.members.note(id, event) {
             self.note_changed(id, changed);
         }
@@ -101,6 +118,8 @@ impl Cluster {
             | Notice::Invalid { op, .. }
             | Notice::Lost { op } => Some(*op),
             Notice::Admin { .. } | Notice::SessionOpen { .. } | Notice::SessionEnded { .. } => None,
+            // These name what goes on, not what is waited for.
+            Notice::Registered { .. } | Notice::Watch { .. } | Notice::SentKeepAlive { .. } | Notice::KeptAlive { .. } => None,
         };
         let waits = op.is_some_and(|op| waiting(op, self));
         self.history.note(&notice, now, waits);
@@ -140,6 +159,18 @@ impl Cluster {
             Notice::Invalid { op, .. } => {
                 self.observer.client(client, ClientEvent::Fail { op });
                 self.operation_ended(client, op);
+            }
+            Notice::Registered { op, to, start_revision } => {
+                self.observer.client(client, ClientEvent::Register { op, to, start_revision });
+            }
+            Notice::Watch { op, node, response } => {
+                self.observer.client(client, ClientEvent::WatchTold { op, from: node, response });
+            }
+            Notice::SentKeepAlive { op, lease, read } => {
+                self.observer.client(client, ClientEvent::SendKeepAlive { op, lease, read });
+            }
+            Notice::KeptAlive { op, lease, read, ttl, .. } => {
+                self.observer.client(client, ClientEvent::KeptAlive { op, lease, read, ttl });
             }
             Notice::Lost { op } => {
                 if waits {

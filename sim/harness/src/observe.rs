@@ -68,8 +68,12 @@ impl Observer {
         crate::log::set_time(now);
     }
 
-    pub(crate) fn node(&mut self, node: NodeId, event: curp::Event<kv::Request>) {
-        self.see(Some(node), None, Event::Node(event));
+    pub(crate) fn node(&mut self, node: NodeId, event: node::Event) {
+        let event = match event {
+            node::Event::Curp(event) => Event::Node(event),
+            node::Event::Lease(event) => Event::Lease(event),
+        };
+        self.see(Some(node), None, event);
     }
 
     pub(crate) fn client(&mut self, client: u32, event: ClientEvent) {

@@ -218,6 +218,10 @@ impl History {
             | Notice::SessionOpen { .. }
             | Notice::SessionEnded { .. }
             | Notice::Retried { .. }
+            | Notice::Registered { .. }
+            | Notice::Watch { .. }
+            | Notice::SentKeepAlive { .. }
+            | Notice::KeptAlive { .. }
             | Notice::Admin { .. } => {}
         }
     }

@@ -15,12 +15,14 @@ mod error;
 mod hash;
 mod io;
 mod operation;
+mod recipe;
 mod trace;
 
 pub use error::FormatError;
 pub use hash::TraceHash;
 pub use io::{parse_history, parse_trace, read_history, read_trace, write_history, write_trace};
 pub use operation::*;
+pub use recipe::*;
 pub use trace::*;
 
 /// Version of `trace.ndjson`.

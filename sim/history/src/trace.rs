@@ -2,8 +2,10 @@
 //! all that the online checks see, so a stored trace can be judged again by the same code.
 
 use curp::{ClientId, ConfigVersion, Event as NodeEvent, Index, NodeId, ProposeId, Synced, Term};
-use kv::{Bytes, Request, Response};
+use kv::{Bytes, LeaseEvent, LeaseId, Request, Response, WatchCreateRequest, WatchResponse};
 use serde::{Deserialize, Serialize};
+
+use crate::{Recipe, RecipeResult};
 
 /// First line of a trace file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub enum Event {
     Client(ClientEvent),
     /// To the world around them.
     World(WorldEvent),
+    /// On a node, to leases.
+    Lease(LeaseEvent),
 }
 
 /// A client's side of the protocol.
@@ -120,6 +124,86 @@ pub enum ClientEvent {
     },
     /// The client process died; whatever was pending is unknown, and its session is abandoned.
     ClientCrash,
+    /// The caller wants to watch. Its watch goes on, whatever the nodes do, until `EndWatch`, the last response, or a crash of the client.
+    Watch {
+        /// Number of the operation in the plan; names the watch.
+        op: u64,
+        /// What it asked for.
+        request: WatchCreateRequest,
+    },
+    /// The client makes a watcher at a node, to begin or to go on.
+    Register {
+        /// The watch.
+        op: u64,
+        /// The node.
+        to: NodeId,
+        /// The first revision asked for; 0: the next one.
+        start_revision: u64,
+    },
+    /// The caller was told this.
+    WatchTold {
+        /// The watch.
+        op: u64,
+        /// By which node.
+        from: NodeId,
+        /// What.
+        response: WatchResponse,
+    },
+    /// The caller wants no more of it.
+    EndWatch {
+        /// The watch.
+        op: u64,
+    },
+    /// A keep-alive of a stream is sent for the first time.
+    SendKeepAlive {
+        /// Number of the operation in the plan that keeps the lease alive.
+        op: u64,
+        /// The lease.
+        lease: LeaseId,
+        /// The request.
+        read: (u32, u64),
+    },
+    /// It is answered.
+    KeptAlive {
+        /// Number of the operation in the plan that keeps the lease alive.
+        op: u64,
+        /// The lease.
+        lease: LeaseId,
+        /// The request.
+        read: (u32, u64),
+        /// The time the lease has, in seconds, from when that request was sent on; 0: it is gone.
+        ttl: i64,
+    },
+    /// The caller, which has a lock by a lease, believes in it from here on: by its own clock, until `LetGo`.
+    Hold {
+        /// Number of the operation in the plan.
+        op: u64,
+        /// The lock.
+        lock: Bytes,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// It does not believe in it any more: it gave it up, or its time, by its own clock, is over.
+    LetGo {
+        /// Number of the operation in the plan.
+        op: u64,
+        /// The lock.
+        lock: Bytes,
+    },
+    /// An operation of several steps begins; the steps are operations of their own, numbered `op << 32 | step`.
+    Begin {
+        /// Number of the operation in the plan.
+        op: u64,
+        /// What it is to do.
+        recipe: Recipe,
+    },
+    /// It ended. `None`: what came of it is unknown.
+    End {
+        /// Number of the operation in the plan.
+        op: u64,
+        /// What came of it.
+        result: Option<RecipeResult>,
+    },
 }
 
 /// What a node lets others rely on by sending a message: each must be on its disk already.

@@ -54,10 +54,16 @@ impl<C: Command> RawCurp<C> {
                 }
                 Payload::Config { .. } => Stage::Finished { outcome: Applied::Configured, delta: 0 },
                 Payload::Shutdown => Stage::Finished { outcome: Applied::ShutDown, delta: 0 },
+                Payload::Own { command } => {
+                    let revision = executor.prepare(entry.term, entry.index, command);
+                    self.next_task = task;
+                    self.out.tasks.push(task);
+                    Stage::Running { task, revision }
+                }
                 Payload::Command(proposal) => match self.sessions.known(proposal.id) {
                     Known::New => {
                         self.sessions.admit(proposal.id, proposal.first_incomplete);
-                        let revision = executor.prepare(entry.index, &proposal.command);
+                        let revision = executor.prepare(entry.term, entry.index, &proposal.command);
                         self.next_task = task;
                         self.out.tasks.push(task);
                         Stage::Running { task, revision }
@@ -84,10 +90,10 @@ impl<C: Command> RawCurp<C> {
             let early = self.early.swap_remove(i);
             self.early_done(early.id, executor);
         } else if let Some(item) = self.queue.running(task) {
-            let (Stage::Running { revision, .. }, Some(proposal)) = (&item.stage, item.entry.proposal()) else {
+            let (Stage::Running { revision, .. }, Some(command)) = (&item.stage, item.entry.command()) else {
                 unreachable!("only commands run")
             };
-            let synced = executor.after_sync(item.entry.index, *revision, &proposal.command);
+            let synced = executor.after_sync(item.entry.term, item.entry.index, *revision, command);
             item.stage = Stage::Finished { outcome: Applied::Done(synced), delta: executor.take_delta() };
         }
         self.pump(executor);
@@ -132,9 +138,11 @@ impl<C: Command> RawCurp<C> {
             if id.is_some_and(|id| self.unapplied.get(&id) == Some(&entry.index)) {
                 self.unapplied.remove(&id.expect("just looked at"));
             }
-            if let (Some(id), Applied::Done(synced)) = (id, &outcome) {
+            if let Applied::Done(synced) = &outcome {
                 self.applied_revision = synced.revision;
-                self.sessions.complete(id, synced.clone());
+                if let Some(id) = id {
+                    self.sessions.complete(id, synced.clone());
+                }
             }
             let state_hash = self.state_hash();
             self.out.events.push(Event::Apply { index: entry.index, id, outcome: outcome.clone(), state_hash });
@@ -143,7 +151,7 @@ impl<C: Command> RawCurp<C> {
             match &entry.payload {
                 Payload::Config { membership, .. } => self.applied_config(membership, entry.index),
                 Payload::Shutdown => self.applied_shutdown(entry.index),
-                Payload::Noop | Payload::Command(_) | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => {}
+                Payload::Noop | Payload::Command(_) | Payload::Own { .. } | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => {}
             }
             self.maybe_open(executor);
         }
@@ -179,7 +187,7 @@ impl<C: Command> RawCurp<C> {
                 self.answer_admin(entry.index, AdminDone::Changed((**membership).clone()));
             }
             (Payload::Shutdown, _) => self.answer_admin(entry.index, AdminDone::ShutDown),
-            (Payload::Noop, _) => {}
+            (Payload::Noop | Payload::Own { .. }, _) => {}
         }
     }
 

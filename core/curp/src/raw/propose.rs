@@ -27,6 +27,10 @@ impl<C: Command> RawCurp<C> {
                 self.reply(from, reply, 0);
             }
             Request::Admin { nonce, wish } => self.on_admin(from, nonce, wish, now),
+            // The node's own, which knows the state machine and the watchers.
+            Request::Watch { .. } | Request::Unwatch { .. } | Request::Call { .. } => {
+                tracing::warn!("consensus was asked for what is the node's")
+            }
         }
     }
 
@@ -54,7 +58,7 @@ impl<C: Command> RawCurp<C> {
         if self.is_leaving() {
             return self.refuse(from, id, Refusal::NotReady);
         }
-        let fast = open && self.commutes(proposal);
+        let fast = open && proposal.command.fast_allowed() && self.commutes(proposal);
         let index = self.propose(Payload::Command(proposal.clone()), fast, now);
         let task = fast.then(|| self.new_task());
         let card = self.board.card(id, index);
@@ -111,6 +115,15 @@ impl<C: Command> RawCurp<C> {
         index
     }
 
+    /// Proposes a command of the leader's own. Gives its place; `None` if this node does not lead, its fast path is not open, or it is leaving.
+    pub fn propose_own(&mut self, command: C, now: Nanos) -> Option<Index> {
+        self.clock = now;
+        if !self.is_open() || self.is_leaving() {
+            return None;
+        }
+        Some(self.propose(Payload::Own { command: Arc::new(command) }, false, now))
+    }
+
     fn refuse(&mut self, to: ClientAddress, id: ProposeId, why: Refusal) {
         self.reply(to, Reply::Refused { id, why }, 0);
     }
@@ -121,7 +134,7 @@ impl<C: Command> RawCurp<C> {
         let of_config = config == self.membership().version || mutants::on(Mutant::RecordNoConfig);
         let voter = self.membership().witnesses().any(|witness| witness == self.id) && !self.is_leader();
         let new = matches!(self.sessions.known(id), Known::New | Known::Applying);
-        let accepted = in_term && of_config && voter && new && !self.pool.conflicts(&proposal);
+        let accepted = in_term && of_config && voter && new && proposal.command.fast_allowed() && !self.pool.conflicts(&proposal);
         let mut after = 0;
         let mut inserted = false;
         if accepted {

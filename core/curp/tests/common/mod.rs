@@ -41,6 +41,8 @@ impl ConflictCheck for Cmd {
 impl Command for Cmd {
     /// What the key holds after the command; `None` if it was never written.
     type Response = Option<u64>;
+    type Watch = ();
+    type WatchResponse = u64;
 
     fn bytes(&self) -> usize {
         16
@@ -89,7 +91,7 @@ impl Default for Kv {
 }
 
 impl CommandExecutor<Cmd> for Kv {
-    fn prepare(&mut self, _: Index, command: &Cmd) -> u64 {
+    fn prepare(&mut self, _: Term, _: Index, command: &Cmd) -> u64 {
         self.revision += u64::from(command.writes());
         self.revision
     }
@@ -103,7 +105,7 @@ impl CommandExecutor<Cmd> for Kv {
         }
     }
 
-    fn after_sync(&mut self, _: Index, revision: u64, command: &Cmd) -> Synced<Option<u64>> {
+    fn after_sync(&mut self, _: Term, _: Index, revision: u64, command: &Cmd) -> Synced<Option<u64>> {
         let response = self.execute(command);
         if let Some(value) = response.filter(|_| command.writes()) {
             let key = command.key();

@@ -28,6 +28,7 @@ pub fn entry(entry: &Entry<Cmd>) -> String {
         Payload::SessionBegin { .. } => format!("begin session {}", entry.index),
         Payload::SessionEnd { client } => format!("end session {client}"),
         Payload::Config { change, membership } => format!("{}, then {}", config_change(change), config(membership)),
+        Payload::Own { command } => format!("the leader's own {command}"),
         Payload::Shutdown => "shutdown".to_owned(),
     };
     format!("{}@{} {what}", entry.index, entry.term)
@@ -165,6 +166,7 @@ fn reply(reply: &Reply<Cmd>) -> String {
         },
         Reply::Admin { result: Err(AdminRefusal::Stale(membership)), .. } => format!("Admin refused: stale, it is {}", config(membership)),
         Reply::Admin { result: Err(why), .. } => format!("Admin refused: {why:?}"),
+        Reply::Watch { .. } | Reply::Answer { .. } => unreachable!("the node's, not consensus'"),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use curp::{Event, Nanos, NodeId, Outgoing, TaskId, splitmix64};
+use curp::{Nanos, NodeId, Outgoing, TaskId, splitmix64};
 use kv::Request;
-use node::{Node, Write};
+use node::{Event, Node, Write};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Duration;
 
@@ -83,7 +83,7 @@ impl Processor for MachineHost {
 }
 
 impl Host for MachineHost {
-    fn event(&self, event: Event<Request>) {
+    fn event(&self, event: Event) {
         tracing::debug!(?event);
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use curp::{Address, ClientAddress, Message, NodeId, PeerMessage, ProposeId, ReadId, Reply};
+use curp::{Address, ClientAddress, Message, NodeId, PeerMessage, ProposeId, ReadId, Reply, WatchName};
 use kv::Request;
 use tokio::sync::oneshot;
 
@@ -27,6 +27,10 @@ pub(super) enum Key {
     Cluster(ClientAddress),
     /// An operator's wish, by its nonce.
     Admin(ClientAddress, u64),
+    /// A watcher's next response, by the question's number.
+    Watch(WatchName, u64),
+    /// A call, by its nonce.
+    Call(ClientAddress, u64),
     PreVote(NodeId),
     Vote(NodeId),
     Append(NodeId),
@@ -163,6 +167,8 @@ fn keys(to: Address, message: &Answer) -> Vec<Key> {
             Reply::SessionBegun { .. } | Reply::SessionEnded { .. } | Reply::SessionRefused { .. } => vec![Key::Session(c)],
             Reply::Cluster { .. } => vec![Key::Cluster(c)],
             Reply::Admin { nonce, .. } => vec![Key::Admin(c, *nonce)],
+            Reply::Watch { watch, pull, .. } => vec![Key::Watch(*watch, *pull)],
+            Reply::Answer { nonce, .. } => vec![Key::Call(c, *nonce)],
         },
         (Address::Node(n), Message::Peer { body, .. }) => match body {
             PeerMessage::PreVoteReply { .. } => vec![Key::PreVote(n)],

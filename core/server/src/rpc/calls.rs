@@ -125,10 +125,14 @@ impl ClientCalls {
         let (mut node, inbox, client) = (CurpClient::new(channel), self.inbox.clone(), self.client);
         let (waits, ways) = (self.waits.clone(), self.ways.clone());
         tokio::spawn(async move {
-            let patience = if matches!(request, Ask::Admin { .. }) { ADMIN_MAX } else { CALL_MAX };
+            let patience = match request {
+                // These are answered when there is something to say.
+                Ask::Admin { .. } | Ask::Watch { .. } | Ask::Call { .. } => ADMIN_MAX,
+                _ => CALL_MAX,
+            };
             let answer = timeout(patience, call_node(&mut node, client, &request)).await;
             drop(permit);
-            let Ok(Ok(reply)) = answer else { return };
+            let Ok(Ok(Some(reply))) = answer else { return };
             if let Reply::Cluster { membership, .. } = &reply {
                 ways.learn(&membership.addresses, |place| place.client);
             }
@@ -155,7 +159,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn call_node(node: &mut CurpClient<Channel>, client: ClientAddress, request: &Ask<Request>) -> Result<Reply<Request>, Status> {
+/// `None`: that is not answered.
+async fn call_node(
+    node: &mut CurpClient<Channel>,
+    client: ClientAddress,
+    request: &Ask<Request>,
+) -> Result<Option<Reply<Request>>, Status> {
     let reply = match convert::client_call(client, request) {
         ClientCall::Propose(request) => convert::propose_reply(&node.propose(request).await?.into_inner()),
         ClientCall::Record(request) => convert::record_reply(&node.record(request).await?.into_inner()),
@@ -164,6 +173,9 @@ async fn call_node(node: &mut CurpClient<Channel>, client: ClientAddress, reques
         ClientCall::EndSession(request) => convert::session_reply(&node.end_session(request).await?.into_inner()),
         ClientCall::FetchCluster(request) => convert::cluster_reply(&node.fetch_cluster(request).await?.into_inner()),
         ClientCall::Admin(request) => convert::admin_reply(&node.admin(request).await?.into_inner()),
+        ClientCall::Watch(request) => convert::watch_reply(&node.watch(request).await?.into_inner()),
+        ClientCall::Call(request) => convert::call_reply(&node.call(request).await?.into_inner()),
+        ClientCall::Unwatch(request) => return node.unwatch(request).await.map(|_| None),
     };
-    Ok(reply?)
+    Ok(Some(reply?))
 }

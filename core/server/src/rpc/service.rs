@@ -66,6 +66,9 @@ impl Services {
             Ask::BeginSession { .. } | Ask::EndSession { .. } => Key::Session(client),
             Ask::FetchCluster => Key::Cluster(client),
             Ask::Admin { nonce, .. } => Key::Admin(client, *nonce),
+            Ask::Watch { watch, pull, .. } => Key::Watch(*watch, *pull),
+            Ask::Unwatch { .. } => return Err(Status::internal("nobody answers that")),
+            Ask::Call { nonce, .. } => Key::Call(client, *nonce),
         };
         match self.ask(key, Address::Client(client), Message::Request(request)).await? {
             Message::Reply(reply) => Ok(reply),
@@ -153,6 +156,20 @@ impl wire::curp_server::Curp for Services {
 
     async fn admin(&self, request: Request<wire::AdminRequest>) -> Answered<wire::AdminResponse> {
         answer(convert::admin_response(&self.ask_as_client(ClientCall::Admin(request.into_inner())).await?))
+    }
+
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Answered<wire::WatchResponse> {
+        answer(convert::watch_response(&self.ask_as_client(ClientCall::Watch(request.into_inner())).await?))
+    }
+
+    async fn unwatch(&self, request: Request<wire::UnwatchRequest>) -> Answered<wire::Nothing> {
+        let (client, request) = convert::client_request(ClientCall::Unwatch(request.into_inner()))?;
+        self.give(Address::Client(client), Message::Request(request))?;
+        answer(Some(wire::Nothing {}))
+    }
+
+    async fn call(&self, request: Request<wire::CallRequest>) -> Answered<wire::CallResponse> {
+        answer(convert::call_response(&self.ask_as_client(ClientCall::Call(request.into_inner())).await?))
     }
 }
 

@@ -26,6 +26,8 @@ impl ConflictCheck for Blob {
 
 impl Command for Blob {
     type Response = ();
+    type Watch = ();
+    type WatchResponse = ();
 
     fn bytes(&self) -> usize {
         0

@@ -35,6 +35,8 @@ pub(super) fn alterations(view: &View<'_>, at: usize) -> Vec<Candidate> {
         Event::Client(event) => all.client(event),
         Event::World(event) => all.world(event),
         Event::Node(event) => all.node(event),
+        // No step of CURP's specification.
+        Event::Lease(_) => {}
     }
     all.out
 }
@@ -248,6 +250,7 @@ impl Alterations<'_, '_> {
             Payload::SessionEnd { .. } => ("SessionEnd.term", "SessionEnd.index"),
             Payload::Config { .. } => ("AppendConfig.term", "AppendConfig.index"),
             Payload::Shutdown => ("AppendShutdown.term", "AppendShutdown.index"),
+            Payload::Own { .. } => ("AppendOwn.term", "AppendOwn.index"),
         };
         self.push(of_term, Event::Node(with_entry(&|e| e.term += 1)), self.node);
         self.push(of_index, Event::Node(with_entry(&|e| e.index += 1)), self.node);
@@ -288,7 +291,7 @@ impl Alterations<'_, '_> {
                     self.push(label, Event::Node(event), self.node);
                 }
             }
-            Payload::Noop | Payload::SessionBegin { .. } | Payload::Shutdown => {}
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::Shutdown | Payload::Own { .. } => {}
         }
     }
 

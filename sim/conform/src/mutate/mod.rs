@@ -55,8 +55,10 @@ impl Family {
             Event::Client(
                 ClientEvent::SessionOpen { .. } | ClientEvent::GiveUp { .. } | ClientEvent::Fail { .. } | ClientEvent::ClientCrash,
             ) => None,
+            // Leases, watches and recipes are no part of CURP's specification.
+            Event::Client(_) | Event::Lease(_) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
-                Payload::Command(_) | Payload::Noop => Family::Rounds,
+                Payload::Command(_) | Payload::Own { .. } | Payload::Noop => Family::Rounds,
                 Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,
                 Payload::Config { .. } | Payload::Shutdown => Family::Membership,
             }),

@@ -23,7 +23,7 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
             restart.map(|(q, _, _)| ("Crash, Restart", q)).into_iter().collect()
         }
         Event::World(WorldEvent::Disk { .. }) => disk(view, at),
-        Event::World(_) => Vec::new(),
+        Event::World(_) | Event::Lease(_) => Vec::new(),
         Event::Node(event) => node(view, at, event),
     }
 }

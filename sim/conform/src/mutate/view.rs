@@ -115,7 +115,8 @@ pub(super) fn taken(event: &Node) -> Option<&Proposal<Request>> {
         Node::WitnessRecord { proposal, accepted: true, .. } => Some(proposal),
         Node::LeaderPropose { entry, .. } => match &entry.payload {
             Payload::Command(proposal) => Some(proposal),
-            Payload::Noop | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } | Payload::Config { .. } | Payload::Shutdown => None,
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => None,
+            Payload::Own { .. } | Payload::Config { .. } | Payload::Shutdown => None,
         },
         _ => None,
     }
@@ -131,6 +132,7 @@ pub(super) fn name(event: &Event) -> &'static str {
         Event::World(WorldEvent::Disk { .. }) => "Persist",
         Event::World(WorldEvent::Crash { .. }) => "Crash",
         Event::World(_) => "world",
+        Event::Lease(_) => "lease",
         Event::Node(event) => match event {
             Node::Restart { .. } => "Restart",
             Node::UpdateTerm { .. } => "UpdateTerm",
@@ -145,6 +147,7 @@ pub(super) fn name(event: &Event) -> &'static str {
                 Payload::SessionEnd { .. } => "SessionEnd",
                 Payload::Config { .. } => "AppendConfig",
                 Payload::Shutdown => "AppendShutdown",
+                Payload::Own { .. } => "AppendOwn",
                 Payload::Command(_) | Payload::Noop => "LeaderPropose",
             },
             Node::WitnessRecord { .. } => "WitnessRecord",

@@ -19,7 +19,7 @@ pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
             view.events[at].node.is_some_and(|node| restarts(view, at, node) && !stopped(view, at, node))
         }
         Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
-        Event::World(_) => false,
+        Event::World(_) | Event::Lease(_) => false,
         Event::Node(event) => view.events[at].node.is_some_and(|node| node_dropped(view, at, node, event)),
     }
 }
@@ -168,7 +168,7 @@ pub(super) fn doubled(event: &Event) -> bool {
         },
         Event::World(WorldEvent::Crash { .. }) => true,
         // The same bytes again are no change.
-        Event::World(_) => false,
+        Event::World(_) | Event::Lease(_) => false,
         Event::Node(event) => node_doubled(event),
     }
 }

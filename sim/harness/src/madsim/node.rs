@@ -1,9 +1,9 @@
 //! What the shell of a node stands on in a madsim run: the world's clock, disk, network and processor.
 
-use curp::{Address, Event, Nanos, NodeId, Outgoing, TaskId};
+use curp::{Address, Nanos, NodeId, Outgoing, TaskId};
 use history::{Promise, WorldEvent};
 use kv::Request;
-use node::{Node, Write};
+use node::{Event, Node, Write};
 use server::rpc::PeerCalls;
 use server::{Clock, Host, Processor, Storage, Transport};
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl Processor for NodeHost {
 }
 
 impl Host for NodeHost {
-    fn event(&self, event: Event<Request>) {
+    fn event(&self, event: Event) {
         self.stage.with(|cluster| {
             cluster.note_node_event(self.id, &event);
             cluster.observer.node(self.id, event);

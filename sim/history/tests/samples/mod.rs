@@ -66,6 +66,7 @@ fn events() -> Vec<Event> {
         .map(|(i, command)| Arc::new(Proposal { id: id(u64::MAX, i as u64 + 1), first_incomplete: 1, command: Arc::new(command) }))
         .collect();
     let mut payloads: Vec<Payload<Request>> = proposals.iter().map(|p| Payload::Command(p.clone())).collect();
+    payloads.push(Payload::Own { command: Arc::new(requests()[0].clone()) });
     payloads.extend([Payload::Noop, Payload::SessionBegin { nonce: u64::MAX }, Payload::SessionEnd { client: 4 }, Payload::Shutdown]);
     payloads.extend(changes().into_iter().map(|change| Payload::Config { change, membership: Arc::new(membership()) }));
     let entries: Vec<_> =
@@ -173,7 +174,42 @@ fn events() -> Vec<Event> {
     ];
     world.extend(promises.into_iter().flat_map(|promise| [None, Some(2)].map(|to| WorldEvent::Send { to, promise })));
 
-    let node = node.into_iter().map(Event::Node);
+    let told = WatchResponse {
+        watch_id: 1,
+        revision: 9,
+        events: vec![WatchEvent {
+            kind: EventKind::Delete,
+            kv: KeyValue { key: "k1".into(), mod_revision: 9, ..KeyValue::default() },
+            prev_kv: None,
+        }],
+        ..WatchResponse::default()
+    };
+    client.extend([
+        ClientEvent::Watch { op: 4, request: WatchCreateRequest { key: "k".into(), start_revision: 3, ..WatchCreateRequest::default() } },
+        ClientEvent::Register { op: 4, to: 2, start_revision: 3 },
+        ClientEvent::WatchTold { op: 4, from: 2, response: told },
+        ClientEvent::EndWatch { op: 4 },
+        ClientEvent::SendKeepAlive { op: 4, lease: 7, read: (7, u64::MAX) },
+        ClientEvent::KeptAlive { op: 4, lease: 7, read: (7, u64::MAX), ttl: 2 },
+        ClientEvent::Hold { op: 4, lock: "lock/1".into(), lease: 7 },
+        ClientEvent::LetGo { op: 4, lock: "lock/1".into() },
+        ClientEvent::Begin {
+            op: 5,
+            recipe: Recipe::Zk(ZkOp::Create { path: "/a".into(), data: "1".into(), ephemeral: true, sequential: false }),
+        },
+        ClientEvent::End { op: 5, result: Some(RecipeResult::Zk(ZkResult::Refused(ZkError::NoNode))) },
+        ClientEvent::End { op: 6, result: None },
+    ]);
+    let lease = [
+        LeaseEvent::PromoteLeases { term: 3, now: 1 },
+        LeaseEvent::DemoteLeases { term: 3 },
+        LeaseEvent::ReceiveKeepAlive { term: 3, lease: 7, read: (7, 1), now: 5, deadline: Some(u64::MAX) },
+        LeaseEvent::ReceiveKeepAlive { term: 3, lease: 7, read: (7, 1), now: 5, deadline: None },
+        LeaseEvent::AnswerKeepAlive { term: 3, lease: i64::MAX, read: (7, 1), ttl: 2 },
+        LeaseEvent::AnswerTimeToLive { term: 3, lease: 7, read: (7, 1), now: 6, ttl: -1 },
+        LeaseEvent::DecideExpiry { term: 3, lease: 7, now: 6 },
+    ];
+    let node = node.into_iter().map(Event::Node).chain(lease.into_iter().map(Event::Lease));
     node.chain(client.into_iter().map(Event::Client)).chain(world.into_iter().map(Event::World)).collect()
 }
 
@@ -216,6 +252,24 @@ pub(crate) fn name(event: &Event) -> &'static str {
             ClientEvent::GiveUp { .. } => "GiveUp",
             ClientEvent::Fail { .. } => "Fail",
             ClientEvent::ClientCrash => "ClientCrash",
+            ClientEvent::Watch { .. } => "Watch",
+            ClientEvent::Register { .. } => "Register",
+            ClientEvent::WatchTold { .. } => "WatchTold",
+            ClientEvent::EndWatch { .. } => "EndWatch",
+            ClientEvent::SendKeepAlive { .. } => "SendKeepAlive",
+            ClientEvent::KeptAlive { .. } => "KeptAlive",
+            ClientEvent::Hold { .. } => "Hold",
+            ClientEvent::LetGo { .. } => "LetGo",
+            ClientEvent::Begin { .. } => "Begin",
+            ClientEvent::End { .. } => "End",
+        },
+        Event::Lease(event) => match event {
+            LeaseEvent::PromoteLeases { .. } => "PromoteLeases",
+            LeaseEvent::DemoteLeases { .. } => "DemoteLeases",
+            LeaseEvent::ReceiveKeepAlive { .. } => "ReceiveKeepAlive",
+            LeaseEvent::AnswerKeepAlive { .. } => "AnswerKeepAlive",
+            LeaseEvent::AnswerTimeToLive { .. } => "AnswerTimeToLive",
+            LeaseEvent::DecideExpiry { .. } => "DecideExpiry",
         },
         Event::World(event) => match event {
             WorldEvent::Disk { .. } => "Disk",

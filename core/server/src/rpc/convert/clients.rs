@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use curp::{ClientAddress, Reply, Request as Ask, Synced};
+use curp::{CallError, ClientAddress, Reply, Request as Ask, Synced};
 use kv::Request;
 
 use super::super::wire::{
-    self, propose_response as proposed, read_response as read_back, record_response as recorded, session_response as session,
-    wait_synced_response as waited,
+    self, call_response as called, propose_response as proposed, read_response as read_back, record_response as recorded,
+    session_response as session, wait_synced_response as waited,
 };
 use super::admin::{wish_in, wish_out};
 use super::*;
@@ -29,6 +29,12 @@ pub enum ClientCall {
     FetchCluster(wire::FetchRequest),
     /// See the service.
     Admin(wire::AdminRequest),
+    /// See the service.
+    Watch(wire::WatchRequest),
+    /// See the service.
+    Unwatch(wire::UnwatchRequest),
+    /// See the service.
+    Call(wire::CallRequest),
 }
 
 /// The call that carries a request.
@@ -44,6 +50,12 @@ pub fn client_call(client: ClientAddress, request: &Ask<Request>) -> ClientCall 
         Ask::EndSession { client: session } => ClientCall::EndSession(wire::EndSessionRequest { client, session: *session }),
         Ask::FetchCluster => ClientCall::FetchCluster(wire::FetchRequest { client }),
         Ask::Admin { nonce, wish } => ClientCall::Admin(wire::AdminRequest { client, nonce: *nonce, wish: Some(wish_out(wish)) }),
+        Ask::Watch { watch: (client, number), pull, create, progress } => {
+            let (client, number, create) = (*client, *number, bytes(&**create));
+            ClientCall::Watch(wire::WatchRequest { client, number, pull: *pull, create, progress: *progress })
+        }
+        Ask::Unwatch { watch: (client, number) } => ClientCall::Unwatch(wire::UnwatchRequest { client: *client, number: *number }),
+        Ask::Call { nonce, command } => ClientCall::Call(wire::CallRequest { client, nonce: *nonce, command: bytes(&**command) }),
     }
 }
 
@@ -68,6 +80,12 @@ pub fn client_request(call: ClientCall) -> Result<(ClientAddress, Ask<Request>)>
         ClientCall::Admin(call) => {
             (call.client, Ask::Admin { nonce: call.nonce, wish: wish_in(some(call.wish, "what an operator wants")?)? })
         }
+        ClientCall::Watch(call) => {
+            let (watch, create) = ((call.client, call.number), Arc::new(value(&call.create, "what to watch")?));
+            (call.client, Ask::Watch { watch, pull: call.pull, create, progress: call.progress })
+        }
+        ClientCall::Unwatch(call) => (call.client, Ask::Unwatch { watch: (call.client, call.number) }),
+        ClientCall::Call(call) => (call.client, Ask::Call { nonce: call.nonce, command: Arc::new(value(&call.command, "a command")?) }),
     })
 }
 
@@ -198,6 +216,47 @@ pub fn session_reply(response: &wire::SessionResponse) -> Result<Reply<Request>>
         session::Answer::Ended(client) => Reply::SessionEnded { client: *client },
         session::Answer::Refused(cluster) => Reply::SessionRefused { cluster: leadership_in(*cluster) },
     })
+}
+
+/// What answers a Watch; `None` for other replies.
+pub fn watch_response(reply: &Reply<Request>) -> Option<wire::WatchResponse> {
+    let Reply::Watch { watch: (client, number), pull, response } = reply else { return None };
+    Some(wire::WatchResponse { client: *client, number: *number, pull: *pull, response: response.as_ref().map(bytes) })
+}
+
+/// The way back.
+///
+/// # Errors
+/// It is no answer.
+pub fn watch_reply(response: &wire::WatchResponse) -> Result<Reply<Request>> {
+    let said = response.response.as_ref().map(|said| value(said, "what a watcher is told")).transpose()?;
+    Ok(Reply::Watch { watch: (response.client, response.number), pull: response.pull, response: said })
+}
+
+/// What answers a Call; `None` for other replies.
+pub fn call_response(reply: &Reply<Request>) -> Option<wire::CallResponse> {
+    let Reply::Answer { nonce, result } = reply else { return None };
+    let answer = match result {
+        Ok(synced) => called::Answer::Result(wire::CallResult { revision: synced.revision, response: bytes(&synced.response) }),
+        Err(CallError::Invalid(words)) => called::Answer::Invalid(words.clone()),
+        Err(CallError::Unavailable) => called::Answer::Unavailable(wire::Nothing {}),
+        Err(CallError::Unknown) => called::Answer::Unknown(wire::Nothing {}),
+    };
+    Some(wire::CallResponse { nonce: *nonce, answer: Some(answer) })
+}
+
+/// The way back.
+///
+/// # Errors
+/// It is no answer.
+pub fn call_reply(response: &wire::CallResponse) -> Result<Reply<Request>> {
+    let result = match some(response.answer.as_ref(), "the answer to a call")? {
+        called::Answer::Result(r) => Ok(Synced { revision: r.revision, response: value(&r.response, "a response")? }),
+        called::Answer::Invalid(words) => Err(CallError::Invalid(words.clone())),
+        called::Answer::Unavailable(_) => Err(CallError::Unavailable),
+        called::Answer::Unknown(_) => Err(CallError::Unknown),
+    };
+    Ok(Reply::Answer { nonce: response.nonce, result })
 }
 
 /// What answers a FetchCluster; `None` for other replies.

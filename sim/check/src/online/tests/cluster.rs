@@ -59,6 +59,7 @@ impl Store {
             Payload::SessionEnd { .. } => return Applied::SessionEnded,
             Payload::Config { .. } => return Applied::Configured,
             Payload::Shutdown => return Applied::ShutDown,
+            Payload::Own { .. } => panic!("no leases here"),
         };
         if self.applied.contains(&proposal.id) {
             return Applied::Duplicate;
