@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use curp::{AdminDone, AdminRefusal, CallError, Message, Nanos, NodeId, Reply, Synced};
+use curp::{AdminDone, AdminRefusal, CallError, ClientAddress, Message, Nanos, NodeId, Reply, Synced};
 use kv::{LEASE_NONE, Request, Response, WatchCreateRequest, WatchResponse, made_lease_id};
 
 use crate::{AdminWish, Client, Input, Notice, Output};
@@ -113,6 +113,11 @@ struct Call<K> {
     until: Option<Nanos>,
     /// Whether the client pursues it though nobody waits.
     pursued: bool,
+}
+
+/// Where the client in a node's gateway is reached: no other client has such an address.
+pub fn gateway_address(node: NodeId) -> ClientAddress {
+    1 << 31 | node
 }
 
 /// Operations of the client from here on are watchers.
@@ -238,7 +243,8 @@ impl<K: Clone> Gateway<K> {
 
     /// Calls that were waited for long enough.
     fn end_patience(&mut self, now: Nanos, out: &mut GatewayOutput<K>) {
-        let late: Vec<u64> = self.calls.iter().filter(|(_, call)| call.until.is_some_and(|until| now >= until)).map(|(op, _)| *op).collect();
+        let late: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| call.until.is_some_and(|until| now >= until)).map(|(op, _)| *op).collect();
         for op in late {
             if let Some(call) = self.calls.get_mut(&op) {
                 call.until = None;
@@ -346,9 +352,7 @@ mod tests {
         let out = step(&mut gateway, 1_000 * MS, GatewayInput::Tick);
         assert_eq!(out.answers, [(1, Err(CallError::Unknown))]);
         let again = step(&mut gateway, 2_000 * MS, GatewayInput::Tick);
-        let same = |(_, message): &(NodeId, Message<Request>)| {
-            matches!(message, Message::Request(Ask::Propose { proposal }) if proposal.id == ProposeId { client: 7, seq: 1 })
-        };
+        let same = |(_, message): &(NodeId, Message<Request>)| matches!(message, Message::Request(Ask::Propose { proposal }) if proposal.id == ProposeId { client: 7, seq: 1 });
         assert!(again.messages.iter().any(same), "under the id it had: {:?}", again.messages);
         let out = reply(&mut gateway, 2_001 * MS, synced(1, Response::Put { prev_kv: None }));
         assert_eq!((out.answers, out.notices.len(), gateway.is_idle()), (vec![], 1, true), "nobody waits, and it is done");

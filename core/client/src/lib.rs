@@ -11,6 +11,7 @@
 //! for it. It never forgets a node: should all present members be gone when it wakes up, someone it met once may know the rest.
 
 mod admin;
+mod gateway;
 mod rounds;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,7 @@ use kv::{LeaseId, Request, Response, WatchCreateRequest, WatchResponse};
 use mutants::Mutant;
 
 use admin::PendingAdmin;
+pub use gateway::{Gateway, GatewayConfig, GatewayInput, GatewayOutput, Outcome, gateway_address};
 
 /// Times, the same for every client, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]

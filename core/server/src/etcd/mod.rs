@@ -22,12 +22,11 @@ mod watch;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use curp::NodeId;
 use tokio::sync::mpsc::Receiver;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Response, Status};
 
-pub use front::{EtcdFront, EtcdHost, Here, Watching};
+pub use front::{Caller, EtcdFront, EtcdHost, Here, Watching};
 
 /// Types, clients and servers generated from `proto/etcd/`.
 pub mod wire {
@@ -49,7 +48,6 @@ type Answered<T> = Result<Response<T>, Status>;
 const VERSION: &str = "3.4.0";
 
 /// All of etcd's services of a node.
-#[derive(Debug)]
 pub struct EtcdServices<H: EtcdHost> {
     front: EtcdFront<H>,
 }
@@ -87,9 +85,4 @@ impl<T> Stream for Streamed<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)
     }
-}
-
-/// A member's name on the wire.
-fn member_id(id: NodeId) -> u64 {
-    u64::from(id)
 }

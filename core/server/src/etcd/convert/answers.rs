@@ -18,9 +18,7 @@ pub fn answer_out(header: w::ResponseHeader, response: &Response) -> std::result
         Response::DeleteRange { .. } => Answer::DeleteRange(delete_out(header, response)),
         Response::Txn { .. } => Answer::Txn(txn_out(header, response)),
         Response::Compact => Answer::Compact(w::CompactionResponse { header }),
-        Response::LeaseGrant { id, ttl } => {
-            Answer::Grant(w::LeaseGrantResponse { header, id: *id, ttl: *ttl, ..Default::default() })
-        }
+        Response::LeaseGrant { id, ttl } => Answer::Grant(w::LeaseGrantResponse { header, id: *id, ttl: *ttl, ..Default::default() }),
         Response::LeaseRevoke => Answer::Revoke(w::LeaseRevokeResponse { header }),
         Response::LeaseKeepAlive { id, ttl } => Answer::KeepAlive(w::LeaseKeepAliveResponse { header, id: *id, ttl: *ttl }),
         Response::LeaseTimeToLive { id, ttl, granted_ttl, keys } => {

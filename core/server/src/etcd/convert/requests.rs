@@ -34,9 +34,7 @@ pub fn request_out(request: &Request) -> Call {
         Request::Put(put) => Call::Put(put_out(put)),
         Request::DeleteRange(delete) => Call::DeleteRange(delete_out(delete)),
         Request::Txn(txn) => Call::Txn(txn_out(txn)),
-        Request::Compact(compact) => {
-            Call::Compact(w::CompactionRequest { revision: signed(compact.revision), physical: compact.physical })
-        }
+        Request::Compact(compact) => Call::Compact(w::CompactionRequest { revision: signed(compact.revision), physical: compact.physical }),
         Request::LeaseGrant(grant) => Call::Grant(w::LeaseGrantRequest { ttl: grant.ttl, id: grant.id }),
         Request::LeaseRevoke(revoke) => Call::Revoke(w::LeaseRevokeRequest { id: revoke.id }),
         Request::LeaseKeepAlive(keep) => Call::KeepAlive(w::LeaseKeepAliveRequest { id: keep.id }),
