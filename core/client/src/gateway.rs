@@ -95,8 +95,8 @@ pub struct GatewayOutput<K> {
     pub answers: Vec<(K, Result<Outcome, CallError>)>,
     /// What watchers are told.
     pub watches: Vec<(u64, WatchResponse)>,
-    /// What the client inside did for a call, for those who watch.
-    pub notices: Vec<(K, Notice)>,
+    /// What the client inside did, and for which call; for those who watch.
+    pub notices: Vec<(Option<K>, Notice)>,
 }
 
 impl<K> Default for GatewayOutput<K> {
@@ -117,8 +117,15 @@ struct Call<K> {
 
 /// Where the client in a node's gateway is reached: no other client has such an address.
 pub fn gateway_address(node: NodeId) -> ClientAddress {
-    1 << 31 | node
+    GATEWAYS | node
 }
+
+/// The node whose gateway this is, if it is one.
+pub fn gateway_node(address: ClientAddress) -> Option<NodeId> {
+    (address & GATEWAYS != 0).then_some(address & !GATEWAYS)
+}
+
+const GATEWAYS: ClientAddress = 1 << 31;
 
 /// Operations of the client from here on are watchers.
 const WATCHES: u64 = 1 << 63;
@@ -224,15 +231,17 @@ impl<K: Clone> Gateway<K> {
             // An early result is kept to itself: it has no revision.
             Notice::Proposed { op, .. } | Notice::Retried { op } | Notice::Fast { op, .. } => (*op, None),
             Notice::Watch { op, response, .. } => return out.watches.push((*op & !WATCHES, response.clone())),
-            Notice::SessionOpen { .. }
-            | Notice::SessionEnded { .. }
+            Notice::SessionOpen { .. } => return out.notices.push((None, notice)),
+            Notice::SessionEnded { .. }
+            | Notice::Called { .. }
+            | Notice::Answered { .. }
             | Notice::Registered { .. }
             | Notice::SentKeepAlive { .. }
             | Notice::KeptAlive { .. } => return,
         };
         let Some(call) = self.calls.get(&op) else { return };
         let (caller, waits) = (call.caller.clone(), call.until.is_some());
-        out.notices.push((caller.clone(), notice));
+        out.notices.push((Some(caller.clone()), notice));
         if let Some(result) = result {
             self.calls.remove(&op);
             if waits {

@@ -11,6 +11,7 @@
 //! for it. It never forgets a node: should all present members be gone when it wakes up, someone it met once may know the rest.
 
 mod admin;
+mod etcd;
 mod gateway;
 mod rounds;
 
@@ -25,7 +26,8 @@ use kv::{LeaseId, Request, Response, WatchCreateRequest, WatchResponse};
 use mutants::Mutant;
 
 use admin::PendingAdmin;
-pub use gateway::{Gateway, GatewayConfig, GatewayInput, GatewayOutput, Outcome, gateway_address};
+pub use etcd::{AnyClient, EtcdCaller};
+pub use gateway::{Gateway, GatewayConfig, GatewayInput, GatewayOutput, Outcome, gateway_address, gateway_node};
 
 /// Times, the same for every client, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,6 +188,24 @@ pub enum Notice {
         /// Applied index at which it was served.
         applied: u64,
         /// The node that served it.
+        node: NodeId,
+        /// The result.
+        synced: Synced<Response>,
+    },
+    /// A node is called. Of an [`EtcdCaller`] only.
+    Called {
+        /// The caller's number.
+        op: u64,
+        /// The node.
+        node: NodeId,
+        /// Names this try.
+        nonce: u64,
+    },
+    /// The result of a call: the final one, through a node's gateway. Of an [`EtcdCaller`] only.
+    Answered {
+        /// The caller's number.
+        op: u64,
+        /// The node.
         node: NodeId,
         /// The result.
         synced: Synced<Response>,

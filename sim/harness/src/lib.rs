@@ -28,6 +28,7 @@ compile_error!(
 
 mod cluster;
 mod direct;
+mod gateways;
 mod hosts;
 mod judge;
 mod log;

@@ -115,6 +115,8 @@ impl Cluster {
             | Notice::Fast { op, .. }
             | Notice::Synced { op, .. }
             | Notice::Read { op, .. }
+            | Notice::Called { op, .. }
+            | Notice::Answered { op, .. }
             | Notice::Invalid { op, .. }
             | Notice::Lost { op } => Some(*op),
             Notice::Admin { .. } | Notice::SessionOpen { .. } | Notice::SessionEnded { .. } => None,
@@ -154,6 +156,12 @@ impl Cluster {
             Notice::Read { op, applied, synced, .. } => {
                 self.observe(client, op, &synced.response);
                 self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
+                self.operation_ended(client, op);
+            }
+            Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
+            Notice::Answered { op, synced, .. } => {
+                self.observe(client, op, &synced.response);
+                self.observer.fire(const { probe("call_answered") }, None);
                 self.operation_ended(client, op);
             }
             Notice::Invalid { op, .. } => {

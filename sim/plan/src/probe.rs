@@ -3,6 +3,9 @@
 /// Every probe with what it means, by name.
 pub const PROBES: &[(&str, &str)] = &[
     ("append_rejected", "a follower rejected an AppendEntries because its log did not match"),
+    ("call_answered", "a client of etcd's API had an answer"),
+    ("call_proposed", "a node's gateway first sent what a client of etcd's API asked for"),
+    ("call_sent", "a client of etcd's API called a node"),
     ("campaign", "a node stood for election"),
     ("cluster_shut_down", "a node stopped because the cluster shuts down"),
     ("commit_advanced", "a leader's commit index rose"),

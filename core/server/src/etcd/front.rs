@@ -35,8 +35,8 @@ pub trait EtcdHost: Clock {
     fn place(&self, _: NodeId) -> Option<Place> {
         None
     }
-    /// The client inside did this for a call; for those who watch.
-    fn notice(&self, _: Caller, _: Notice) {}
+    /// The client inside did this, for this call; for those who watch.
+    fn notice(&self, _: Option<Caller>, _: Notice) {}
     /// Everything that the gateway wanted done after an input is handed on.
     fn settled(&self) {}
 }
