@@ -11,6 +11,8 @@
 //! for it. It never forgets a node: should all present members be gone when it wakes up, someone it met once may know the rest.
 
 mod admin;
+mod etcd;
+mod gateway;
 mod leases;
 mod rounds;
 mod watch;
@@ -26,6 +28,8 @@ use kv::{LEASE_NONE, LeaseGrantRequest, LeaseId, Request, Response, WatchCreateR
 use mutants::Mutant;
 
 use admin::PendingAdmin;
+pub use etcd::{AnyClient, EtcdCaller};
+pub use gateway::{Gateway, GatewayConfig, GatewayInput, GatewayOutput, Outcome, gateway_address, gateway_node};
 use leases::KeepAlives;
 use watch::Watch;
 
@@ -188,6 +192,24 @@ pub enum Notice {
         /// Applied index at which it was served.
         applied: u64,
         /// The node that served it.
+        node: NodeId,
+        /// The result.
+        synced: Synced<Response>,
+    },
+    /// A node is called. Of an [`EtcdCaller`] only.
+    Called {
+        /// The caller's number.
+        op: u64,
+        /// The node.
+        node: NodeId,
+        /// Names this try.
+        nonce: u64,
+    },
+    /// The result of a call: the final one, through a node's gateway. Of an [`EtcdCaller`] only.
+    Answered {
+        /// The caller's number.
+        op: u64,
+        /// The node.
         node: NodeId,
         /// The result.
         synced: Synced<Response>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use client::{Client, Config, Input, Notice, Output};
+use client::{AnyClient, Client, Config, EtcdCaller, Input, Notice, Output};
 use curp::{ClientAddress, Membership, Message, Nanos, NodeId, ProposeId, Request as Ask};
 use kv::Request;
 use mutants::Mutant;
@@ -42,7 +42,7 @@ struct Shared<H> {
 }
 
 struct Behind {
-    client: Client,
+    client: AnyClient,
     out: Output,
     /// What the timer is set for; `None`: nothing.
     armed: Option<Nanos>,
@@ -53,7 +53,16 @@ struct Behind {
 impl<H: ClientHost> CurpClient<H> {
     /// Starts a client that is reached at `address`; `life` and `entropy` as for [`Client::new`].
     pub fn start(host: Arc<H>, address: ClientAddress, life: u32, config: Config, membership: Membership, entropy: u64) -> Self {
-        let client = Client::new(address, life, config, membership, entropy);
+        let client = AnyClient::Native(Box::new(Client::new(address, life, config, membership, entropy)));
+        Self::start_any(host, client)
+    }
+
+    /// The same with a client of etcd's API.
+    pub fn start_etcd(host: Arc<H>, address: ClientAddress, life: u32, config: Config, membership: Membership, entropy: u64) -> Self {
+        Self::start_any(host, AnyClient::Etcd(Box::new(EtcdCaller::new(address, life, config, membership, entropy))))
+    }
+
+    fn start_any(host: Arc<H>, client: AnyClient) -> Self {
         let behind = Behind { client, out: Output::default(), armed: None, first: BTreeMap::new() };
         let shared = Arc::new(Shared { host, behind: Mutex::new(behind), rearm: Notify::new() });
         tokio::spawn(keep_time(shared.clone()));

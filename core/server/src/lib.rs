@@ -19,6 +19,7 @@
 //! clocks, threads and generators of std, hash maps with random keys. `sim/harness/tests/dependencies.rs` reads the sources for them.
 
 mod client;
+pub mod etcd;
 mod host;
 mod node;
 mod outbox;

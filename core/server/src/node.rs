@@ -116,17 +116,23 @@ impl<H: Host> CurpNode<H> {
     }
 
     /// Gives the node everything that arrives, as it arrives, until the sender is gone or the node has stopped in good order.
-    pub async fn serve(&self, mut inbox: UnboundedReceiver<Arrival>) {
+    pub async fn serve(&self, inbox: UnboundedReceiver<Arrival>) {
+        self.serve_beside(inbox, Some).await;
+    }
+
+    /// The same, with someone in the node's process who takes first what is for him, and gives back what is not.
+    pub async fn serve_beside(&self, mut inbox: UnboundedReceiver<Arrival>, mut take: impl FnMut(Arrival) -> Option<Arrival>) {
         loop {
             let arrival = tokio::select! {
                 biased;
                 () = self.shared.shut_down.notified() => return,
                 arrival = inbox.recv() => arrival,
             };
-            match arrival {
+            let Some(arrival) = arrival else { return };
+            match take(arrival) {
                 Some(Arrival::Message { from, message }) => self.receive(from, message),
                 Some(Arrival::Unreachable(node)) => self.shared.give(Input::Unreachable(node)),
-                None => return,
+                None => {}
             }
         }
     }

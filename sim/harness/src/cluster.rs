@@ -14,6 +14,7 @@ use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Networ
 
 use crate::RunOptions;
 use crate::background::WatchStep;
+use crate::gateways::Calls;
 use crate::hosts::Hosts;
 use crate::members::Members;
 use crate::observe::{Observer, probe};
@@ -22,6 +23,9 @@ use crate::process::{Process, Timing};
 use crate::profile::{self, Part};
 use crate::queue::Queue;
 use crate::workload::{Caller, History};
+
+/// How long a message takes that stays in its process.
+const WITHIN_PROCESS: u64 = US;
 
 /// What can happen next.
 #[derive(Debug)]
@@ -36,6 +40,10 @@ pub(crate) enum Next {
     NodeTick { node: NodeId },
     /// A client's timer.
     ClientTick { client: u32 },
+    /// A gateway's timer.
+    GatewayTick { node: NodeId },
+    /// A call arrives at a node, in this life of it: it came over a connection, which is gone with the node.
+    Call { from: Address, to: NodeId, life: u32, message: Message<Request> },
     /// A caller may invoke its next operation.
     Invoke { client: u32 },
     /// A caller's patience ends.
@@ -109,6 +117,8 @@ pub(crate) struct Cluster {
     pub(crate) resumed: BTreeMap<NodeId, u64>,
     /// The latest term for which a node stood for election.
     pub(crate) campaign: u64,
+    /// The calls of clients of etcd's API: which operation each is a try of.
+    pub(crate) calls: Calls,
     pub(crate) observer: Observer,
     /// Faults that took effect, apart from those the network and the disks count.
     pub(crate) effects: BTreeMap<&'static str, u64>,
@@ -174,6 +184,7 @@ impl Cluster {
             leases: BTreeMap::new(),
             resumed: BTreeMap::new(),
             campaign: 0,
+            calls: Calls::default(),
             observer: Observer::new(header, options.judge, options.record),
             effects: BTreeMap::new(),
             anchored: Vec::new(),
@@ -239,6 +250,12 @@ impl Cluster {
             Next::Executed { node, life, task } => self.executed(hosts, node, life, task),
             Next::NodeTick { node } => hosts.node_tick(self, node),
             Next::ClientTick { client } => hosts.client_tick(self, client),
+            Next::GatewayTick { node } => hosts.gateway_tick(self, node),
+            Next::Call { from, to, life, message } => {
+                if self.process(to).life == life {
+                    self.deliver(hosts, from, Address::Node(to), message);
+                }
+            }
             Next::Invoke { client } => self.invoke(hosts, client),
             Next::Patience { client, op } => self.lose_patience(hosts, client, op),
             Next::Recipe { client } => self.run_recipe(hosts, client),
@@ -432,12 +449,23 @@ impl Cluster {
     /// A message is on the network: its fate is decided.
     pub(crate) fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
         let _sending = profile::enter(Part::Transport);
+        if endpoint(from) == endpoint(to) {
+            // Between a node and its gateway, which share a process.
+            return self.queue.push(self.now + WITHIN_PROCESS, Next::Deliver { from, to, message });
+        }
         let fate = {
             let _modelling = profile::enter(Part::World);
             self.network.send(self.now, endpoint(from), endpoint(to))
         };
         self.sent += 1;
         let disturbance = if self.sent >= 1_000 { self.disturb } else { 0 };
+        if let Some((to, life)) = self.connection(to, &message) {
+            // A connection repeats nothing.
+            if let Some(at) = fate.arrivals().first() {
+                self.queue.push(at + disturbance, Next::Call { from, to, life, message });
+            }
+            return;
+        }
         let Some((last, others)) = fate.arrivals().split_last() else { return };
         for at in others {
             self.queue.push(at + disturbance, Next::Deliver { from, to, message: message.clone() });
@@ -452,10 +480,11 @@ impl Cluster {
 
     fn deliver(&mut self, hosts: &mut impl Hosts, from: Address, to: Address, message: Message<Request>) {
         let _delivering = profile::enter(Part::Transport);
-        if self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
+        if endpoint(from) != endpoint(to) && self.network.deliver(endpoint(from), endpoint(to), self.now).is_err() {
             return;
         }
-        match (to, message) {
+        let gateway = if let Address::Client(client) = to { client::gateway_node(client) } else { None };
+        match (gateway.map_or(to, Address::Node), message) {
             (Address::Node(id), message) => {
                 if self.process(id).up {
                     hosts.deliver(self, id, from, message);
@@ -471,10 +500,10 @@ impl Cluster {
     }
 }
 
-/// The world's name for an address.
+/// The world's name for an address. A gateway is where its node is.
 pub(crate) fn endpoint(address: Address) -> Endpoint {
     match address {
         Address::Node(n) => Endpoint::Node(n),
-        Address::Client(c) => Endpoint::Client(c),
+        Address::Client(c) => client::gateway_node(c).map_or(Endpoint::Client(c), Endpoint::Node),
     }
 }

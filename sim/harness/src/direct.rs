@@ -4,14 +4,15 @@
 //! It enforces the node's contract: a message leaves when the write it names has ended, and not before; what a dead process had
 //! asked for does not happen; an execution ends when its drawn time is over, so commuting commands finish in any order.
 
-use client::Client;
-use curp::{Address, Message, NodeId, Outgoing};
+use client::{AnyClient, Client, EtcdCaller, Gateway, GatewayInput, GatewayOutput};
+use curp::{Address, Message, NodeId, Outgoing, Reply, Request as Ask};
 use history::{Promise, WorldEvent};
 use kv::Request;
 use node::{Input, Node, Output, Start, Token};
 use std::collections::VecDeque;
 
 use crate::cluster::{Birth, Cluster, Next};
+use crate::gateways::{CallName, call_result};
 use crate::hosts::Hosts;
 use crate::observe::probe;
 use crate::process::promise;
@@ -29,8 +30,10 @@ struct Held {
 struct Host {
     /// `None`: down.
     node: Option<Node>,
+    /// Beside it, in runs with clients of etcd's API.
+    gateway: Option<Gateway<CallName>>,
     /// What came while it stood still.
-    backlog: VecDeque<Input>,
+    backlog: VecDeque<Came>,
     /// Records up to this token are durable.
     durable: Token,
     /// Messages that wait for a later one.
@@ -39,12 +42,20 @@ struct Host {
     tick_at: Option<u64>,
     /// What it is for: the reading of the node's clock at which it is due.
     tick_due: u64,
+    /// The gateway's tick that counts.
+    gateway_tick_at: Option<u64>,
+}
+
+/// What comes to a node's process.
+enum Came {
+    ToNode(Input),
+    ToGateway(GatewayInput<CallName>),
 }
 
 /// One client's process.
 #[derive(Default)]
 struct ClientHost {
-    client: Option<Client>,
+    client: Option<AnyClient>,
     /// The tick that counts.
     tick_at: Option<u64>,
 }
@@ -54,6 +65,7 @@ pub(crate) struct Direct {
     nodes: Vec<Host>,
     clients: Vec<ClientHost>,
     node_out: Output,
+    gateway_out: GatewayOutput<CallName>,
     client_out: client::Output,
 }
 
@@ -64,6 +76,7 @@ impl Direct {
             nodes: (0..nodes).map(|_| Host::default()).collect(),
             clients: (0..clients).map(|_| ClientHost::default()).collect(),
             node_out: Output::default(),
+            gateway_out: GatewayOutput::default(),
             client_out: client::Output::default(),
         }
     }
@@ -78,7 +91,7 @@ impl Direct {
         let (now, process) = (cluster.now, cluster.process(id));
         let host = self.node(id);
         if process.is_paused() {
-            host.backlog.push_back(input);
+            host.backlog.push_back(Came::ToNode(input));
             self.node_out = out;
             return;
         }
@@ -89,6 +102,40 @@ impl Direct {
             node.handle(clock, input, &mut out);
         }
         self.take_output(cluster, id, out);
+    }
+
+    /// Hands a node's gateway an input, or keeps it.
+    fn give_gateway(&mut self, cluster: &mut Cluster, id: NodeId, input: GatewayInput<CallName>) {
+        let (now, process) = (cluster.now, cluster.process(id));
+        let host = &mut self.nodes[id as usize - 1];
+        if process.is_paused() {
+            return host.backlog.push_back(Came::ToGateway(input));
+        }
+        let Some(gateway) = &mut host.gateway else { return };
+        crate::log::set_node(Some(id));
+        let out = &mut self.gateway_out;
+        {
+            let _handling = profile::enter(Part::Node);
+            gateway.handle(process.timing.clock.mono(now), input, out);
+        }
+        let due = gateway.next_due();
+        for (call, notice) in out.notices.drain(..) {
+            cluster.note_gateway_notice(id, call, notice);
+        }
+        for (to, message) in out.messages.drain(..) {
+            cluster.send(Address::Client(client::gateway_address(id)), Address::Node(to), message);
+        }
+        for ((client, nonce), answer) in out.answers.drain(..) {
+            let reply = Reply::Answer { nonce, result: call_result(answer) };
+            cluster.send(Address::Node(id), Address::Client(client), Message::Reply(reply));
+        }
+        if let Some(due) = due {
+            let at = cluster.process(id).timing.tick_time(now, due);
+            if host.gateway_tick_at.is_none_or(|scheduled| at < scheduled) {
+                host.gateway_tick_at = Some(at);
+                cluster.queue.push(at, Next::GatewayTick { node: id });
+            }
+        }
     }
 
     /// Does what a node wants done.
@@ -144,7 +191,7 @@ impl Direct {
 
     fn schedule_client_tick(&mut self, cluster: &mut Cluster, client: u32) {
         let host = &self.clients[client as usize - 1];
-        let Some(due) = host.client.as_ref().and_then(Client::next_due) else { return };
+        let Some(due) = host.client.as_ref().and_then(AnyClient::next_due) else { return };
         let at = cluster.client_time(client, due);
         let host = &mut self.clients[client as usize - 1];
         if host.tick_at.is_none_or(|scheduled| at < scheduled) {
@@ -158,12 +205,14 @@ impl Hosts for Direct {
     fn start_node(&mut self, cluster: &mut Cluster, id: NodeId) {
         let Some(birth) = cluster.begin_life(id) else { return };
         let mut out = std::mem::take(&mut self.node_out);
+        let gateway = cluster.has_gateways().then(|| cluster.gateway(id, &birth));
         let Birth { config, membership, files, first, entropy, clock: now, .. } = birth;
         match Node::start(Start { id, config, membership, files: &files, first, entropy, now }, &mut out) {
             Ok((node, recovery)) => {
                 let host = self.node(id);
                 host.durable = 0;
                 host.node = Some(node);
+                host.gateway = gateway;
                 self.take_output(cluster, id, out);
                 cluster.note_recovery(id, recovery);
             }
@@ -181,14 +230,24 @@ impl Hosts for Direct {
     fn pause_node(&mut self, _: NodeId) {}
 
     fn resume_node(&mut self, cluster: &mut Cluster, id: NodeId) {
-        while let Some(input) = self.node(id).backlog.pop_front() {
-            self.give(cluster, id, input);
+        while let Some(came) = self.node(id).backlog.pop_front() {
+            match came {
+                Came::ToNode(input) => self.give(cluster, id, input),
+                Came::ToGateway(input) => self.give_gateway(cluster, id, input),
+            }
         }
         self.give(cluster, id, Input::Tick);
+        self.give_gateway(cluster, id, GatewayInput::Tick);
     }
 
     fn deliver(&mut self, cluster: &mut Cluster, id: NodeId, from: Address, message: Message<Request>) {
-        self.give(cluster, id, Input::Message { from, message });
+        match (from, message) {
+            (Address::Node(from), Message::Reply(reply)) => self.give_gateway(cluster, id, GatewayInput::Message { from, reply }),
+            (Address::Client(from), Message::Request(Ask::Call { nonce, command })) => {
+                self.give_gateway(cluster, id, GatewayInput::Call { caller: (from, nonce), request: (*command).clone() });
+            }
+            (from, message) => self.give(cluster, id, Input::Message { from, message }),
+        }
     }
 
     fn disk_done(&mut self, cluster: &mut Cluster, id: NodeId, token: u64, synced: bool) {
@@ -220,9 +279,21 @@ impl Hosts for Direct {
         }
     }
 
+    fn gateway_tick(&mut self, cluster: &mut Cluster, id: NodeId) {
+        let host = self.node(id);
+        if host.gateway_tick_at == Some(cluster.now) {
+            host.gateway_tick_at = None;
+            self.give_gateway(cluster, id, GatewayInput::Tick);
+        }
+    }
+
     fn start_client(&mut self, cluster: &mut Cluster, client: u32, life: u32, entropy: u64) {
         let (config, membership) = (cluster.client_config.clone(), cluster.members.committed.clone());
-        self.clients[client as usize - 1].client = Some(Client::new(client, life, config, membership, entropy));
+        self.clients[client as usize - 1].client = Some(if cluster.plan.workload.is_etcd(client) {
+            AnyClient::Etcd(Box::new(EtcdCaller::new(client, life, config, membership, entropy)))
+        } else {
+            AnyClient::Native(Box::new(Client::new(client, life, config, membership, entropy)))
+        });
     }
 
     fn stop_client(&mut self, client: u32) {
@@ -264,7 +335,11 @@ impl Hosts for Direct {
         }
     }
 
+    fn gateway_is_idle(&self, id: NodeId) -> bool {
+        self.nodes[id as usize - 1].gateway.as_ref().is_none_or(Gateway::is_idle)
+    }
+
     fn client_is_idle(&self, client: u32) -> bool {
-        self.clients[client as usize - 1].client.as_ref().is_some_and(Client::is_idle)
+        self.clients[client as usize - 1].client.as_ref().is_some_and(AnyClient::is_idle)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) trait Hosts {
     fn pause_node(&mut self, id: NodeId);
     /// It goes on: everything that came meanwhile is there at once.
     fn resume_node(&mut self, cluster: &mut Cluster, id: NodeId);
-    /// A message has arrived at a node that is up.
+    /// A message has arrived at a node that is up, or for its gateway.
     fn deliver(&mut self, cluster: &mut Cluster, id: NodeId, from: Address, message: Message<Request>);
     /// A write has ended. `synced`: the log is durable up to its token now.
     fn disk_done(&mut self, cluster: &mut Cluster, id: NodeId, token: u64, synced: bool);
@@ -27,6 +27,8 @@ pub(crate) trait Hosts {
     fn executed(&mut self, cluster: &mut Cluster, id: NodeId, task: u64);
     /// A node's timer, for engines that keep timers in the queue.
     fn node_tick(&mut self, cluster: &mut Cluster, id: NodeId);
+    /// The timer of its gateway.
+    fn gateway_tick(&mut self, cluster: &mut Cluster, id: NodeId);
 
     /// Starts a client's process.
     fn start_client(&mut self, cluster: &mut Cluster, client: u32, life: u32, entropy: u64);
@@ -39,6 +41,8 @@ pub(crate) trait Hosts {
 
     /// Shows a node that is up.
     fn look(&self, id: NodeId, see: &mut dyn FnMut(&Node));
+    /// Whether nothing is under way at a node's gateway, if it has one.
+    fn gateway_is_idle(&self, id: NodeId) -> bool;
     /// Whether nothing is under way at a client; false if it is down.
     fn client_is_idle(&self, client: u32) -> bool;
 }

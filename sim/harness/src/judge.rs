@@ -45,6 +45,8 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
             missing.push(format!("operation {} of client c{} has not come to its end", running.op, caller.address));
         }
     }
+    let busy = cluster.processes.iter().filter(|p| p.up && !hosts.gateway_is_idle(p.id));
+    missing.extend(busy.map(|p| format!("the gateway of node n{} still waits for a synced result", p.id)));
     missing.extend(cluster.operator.busy_with());
     let member = |p: &&Process| cluster.members.committed.is_member(p.id) && !p.gone;
     missing.extend(cluster.processes.iter().filter(member).filter(|p| !p.up).map(|p| format!("node {} is down", p.id)));
@@ -254,6 +256,7 @@ fn rule(judgement: &Judgement) -> &'static str {
     match judgement.finding {
         Some(check::Finding::Revisions) => "revisions",
         Some(check::Finding::Log) => "the log explains the history",
+        Some(check::Finding::Prefix) => "a serializable read is of a prefix",
         Some(check::Finding::History) | None => "values",
     }
 }

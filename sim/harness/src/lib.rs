@@ -32,6 +32,7 @@ compile_error!(
 mod background;
 mod cluster;
 mod direct;
+mod gateways;
 mod hosts;
 mod judge;
 mod log;

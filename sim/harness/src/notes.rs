@@ -136,6 +136,8 @@ impl Cluster {
             | Notice::Fast { op, .. }
             | Notice::Synced { op, .. }
             | Notice::Read { op, .. }
+            | Notice::Called { op, .. }
+            | Notice::Answered { op, .. }
             | Notice::Invalid { op, .. }
             | Notice::Lost { op } => Some(*op),
             Notice::Admin { .. } | Notice::SessionOpen { .. } | Notice::SessionEnded { .. } => None,
@@ -182,6 +184,12 @@ impl Cluster {
                 let heard = Heard::Answer(synced.response.clone());
                 self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
                 self.operation_ended(client, op, heard);
+            }
+            Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
+            Notice::Answered { op, synced, .. } => {
+                self.observe(client, op, &synced.response, Some(synced.revision), waits);
+                self.observer.fire(const { probe("call_answered") }, None);
+                self.operation_ended(client, op, Heard::Answer(synced.response));
             }
             Notice::Invalid { op, error } => {
                 self.observer.client(client, ClientEvent::Fail { op });

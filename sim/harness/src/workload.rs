@@ -284,7 +284,7 @@ impl History {
         self.places.get(&op).map(|&place| &self.operations[place])
     }
 
-    fn get_mut(&mut self, op: u64) -> &mut Operation {
+    pub(crate) fn get_mut(&mut self, op: u64) -> &mut Operation {
         &mut self.operations[self.places[&op]]
     }
 
@@ -314,6 +314,12 @@ impl History {
                 operation.applied_index = Some(*applied);
                 operation.end(now, waiting);
             }
+            Notice::Answered { op, synced, .. } => {
+                let operation = self.get_mut(*op);
+                operation.synced = Some(synced_response(synced));
+                operation.synced_at = Some(now);
+                operation.end(now, waiting);
+            }
             Notice::Invalid { op, .. } => {
                 let operation = self.get_mut(*op);
                 operation.outcome = Outcome::Fail;
@@ -323,6 +329,7 @@ impl History {
             | Notice::SessionOpen { .. }
             | Notice::SessionEnded { .. }
             | Notice::Retried { .. }
+            | Notice::Called { .. }
             | Notice::Registered { .. }
             | Notice::Watch { .. }
             | Notice::SentKeepAlive { .. }

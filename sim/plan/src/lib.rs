@@ -182,9 +182,21 @@ pub struct Workload {
     /// A client that has no answer sends again after this time.
     #[serde(default = "Workload::retry_us")]
     pub retry_us: u64,
+    /// So many of the clients, the last ones, come through etcd's API: they call a node, whose gateway has done what they ask for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub etcd_clients: u32,
+}
+
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Workload {
+    /// Whether this client comes through etcd's API.
+    pub fn is_etcd(&self, client: u32) -> bool {
+        client <= self.clients && client > self.clients.saturating_sub(self.etcd_clients)
+    }
+
     fn patience_us() -> u64 {
         2_000_000
     }

@@ -3,6 +3,9 @@
 /// Every probe with what it means, by name.
 pub const PROBES: &[(&str, &str)] = &[
     ("append_rejected", "a follower rejected an AppendEntries because its log did not match"),
+    ("call_answered", "a client of etcd's API had an answer"),
+    ("call_proposed", "a node's gateway first sent what a client of etcd's API asked for"),
+    ("call_sent", "a client of etcd's API called a node"),
     ("campaign", "a node stood for election"),
     ("client_crash_with_lease", "a client died that kept a lease alive, or held a lock by it"),
     ("client_crash_with_watch", "a client died that watched"),

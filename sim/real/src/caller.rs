@@ -95,6 +95,7 @@ impl Book {
             Notice::Invalid { op, .. } => (op, Outcome::Fail),
             Notice::Lost { op } => (op, Outcome::Unknown),
             Notice::SessionOpen { .. } | Notice::SessionEnded { .. } | Notice::Retried { .. } | Notice::Admin { .. } => return,
+            Notice::Called { .. } | Notice::Answered { .. } => return,
             Notice::Registered { .. } | Notice::Watch { .. } | Notice::SentKeepAlive { .. } | Notice::KeptAlive { .. } => return,
         };
         // The first answer ends it, for a caller that still waits.

@@ -6,11 +6,13 @@
 //! | `operator.rs` | what an operator wants of a cluster that runs |
 //! | `files.rs` | the node's directory, written by a thread of its own |
 //! | `host.rs` | what the node stands on |
+//! | `gateway.rs` | what its gateway stands on |
 //!
 //! Here, and nowhere else in core/, stand std's clocks, files and threads.
 
 mod args;
 mod files;
+mod gateway;
 mod host;
 mod operator;
 
@@ -23,6 +25,7 @@ use node::StartError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Duration;
 
+use crate::etcd::EtcdServices;
 use crate::rpc::{self, Board, PeerCalls, Services};
 use crate::{CurpNode, Start};
 pub use args::{Args, Member, Members, Wish};
@@ -140,6 +143,7 @@ async fn run_node(
     let calls = PeerCalls::new(id, &members.peers(), inbox.clone(), board.clone()).map_err(|error| format!("a peer's address: {error}"))?;
     let (host, mut ending) = MachineHost::new(files, calls);
     let entropy = splitmix64(entropy() ^ u64::from(id));
+    let initial = membership.clone();
     let start = Start { id, config: config(), membership, first: made || join, files: found, entropy };
     let (node, recovery) = CurpNode::start(Arc::new(host), start).map_err(|error| match error {
         StartError::DiskLost(_) => format!(
@@ -152,6 +156,7 @@ async fn run_node(
         "node {id} serves clients at {} and peers at {}; {} commands in its pool, {} bytes of unsynced writes cut",
         here.client, here.peer, recovery.pool, recovery.cut
     );
+    let front = gateway::start(&node, &members, initial, board.clone(), entropy).map_err(|error| format!("a member's address: {error}"))?;
     let services = Services::new(inbox, board);
     let disk = async {
         while let Some(end) = ends.recv().await {
@@ -165,7 +170,7 @@ async fn run_node(
     let (client, peer) = (address(&here.client)?, address(&here.peer)?);
     // After it has stopped in good order, calls are served a while longer.
     let serve = async {
-        node.serve(messages).await;
+        node.serve_beside(messages, |arrival| front.take(arrival)).await;
         std::future::pending().await
     };
     let ended = async {
@@ -183,11 +188,14 @@ async fn run_node(
         biased;
         () = stop => Ok(()),
         ended = ended => ended,
-        served = rpc::serve_clients(services.clone(), client, std::future::pending()) => Err(format!("{}: {served:?}", here.client)),
+        served = rpc::serve_all_clients(services.clone(), EtcdServices::new(front.clone()), client, std::future::pending()) => {
+            Err(format!("{}: {served:?}", here.client))
+        }
         served = rpc::serve_peers(services.clone(), peer, std::future::pending()) => Err(format!("{}: {served:?}", here.peer)),
         () = disk => Err(format!("node {id}: its disk is gone")),
         () = serve => Ok(()),
     };
+    front.stop();
     node.stop();
     ended
 }

@@ -97,7 +97,7 @@ impl Board {
     }
 
     /// The node says this to that address.
-    pub(super) fn answer(&self, to: Address, message: Answer) {
+    pub(crate) fn answer(&self, to: Address, message: Answer) {
         let mut cards = self.lock();
         match (&message, to) {
             // Whoever waits for the command, in whatever call, has the final result now.

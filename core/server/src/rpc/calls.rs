@@ -29,6 +29,8 @@ const ADMIN_MAX: Duration = WAIT_SYNCED_MAX;
 const PEER_CALLS_MAX: usize = 32;
 /// Calls under way from a client to a node.
 const CLIENT_CALLS_MAX: usize = 8;
+/// Calls under way from a gateway to a node: it asks for many at a time, and each of its watchers has a question open.
+const GATEWAY_CALLS_MAX: usize = 4096;
 
 /// A node's side: the transport over gRPC.
 pub struct PeerCalls {
@@ -115,6 +117,15 @@ impl ClientCalls {
     /// An address that is none.
     pub fn new(client: ClientAddress, members: &BTreeMap<NodeId, String>, inbox: UnboundedSender<client::Input>) -> Result<Self, Error> {
         Ok(ClientCalls { client, ways: Ways::new(members, CLIENT_CALLS_MAX)?, waits: Arc::default(), inbox })
+    }
+
+    /// The calls of the gateway of node `id`.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn of_gateway(id: NodeId, members: &BTreeMap<NodeId, String>, inbox: UnboundedSender<client::Input>) -> Result<Self, Error> {
+        let client = client::gateway_address(id);
+        Ok(ClientCalls { client, ways: Ways::new(members, GATEWAY_CALLS_MAX)?, waits: Arc::default(), inbox })
     }
 
     /// A message of the client leaves. After a proposal that was taken, the same node is asked for the synced result.

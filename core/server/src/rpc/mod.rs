@@ -24,6 +24,9 @@ pub mod wire {
 use std::future::Future;
 use std::net::SocketAddr;
 
+use crate::etcd::wire::etcdserverpb as etcd_wire;
+use crate::etcd::{EtcdHost, EtcdServices};
+
 pub use board::Board;
 pub use calls::{ClientCalls, PeerCalls};
 pub use service::{Inbox, Services};
@@ -47,6 +50,26 @@ pub fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
 pub async fn serve_clients(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
     let service = wire::curp_server::CurpServer::new(services);
     tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+}
+
+/// Serves clients, etcd's among them, at this address until `stop` ends.
+///
+/// # Errors
+/// The address cannot be served.
+pub async fn serve_all_clients<H: EtcdHost>(
+    services: Services,
+    etcd: EtcdServices<H>,
+    at: SocketAddr,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let server = tonic::transport::Server::builder()
+        .add_service(wire::curp_server::CurpServer::new(services))
+        .add_service(etcd_wire::kv_server::KvServer::new(etcd.clone()))
+        .add_service(etcd_wire::watch_server::WatchServer::new(etcd.clone()))
+        .add_service(etcd_wire::lease_server::LeaseServer::new(etcd.clone()))
+        .add_service(etcd_wire::cluster_server::ClusterServer::new(etcd.clone()))
+        .add_service(etcd_wire::maintenance_server::MaintenanceServer::new(etcd));
+    server.serve_with_shutdown(at, stop).await
 }
 
 /// Serves peers at this address until `stop` ends.

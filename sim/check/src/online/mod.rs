@@ -76,13 +76,8 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// For the run that the header describes, before its first event. Its clocks are true.
+    /// For the run that the header describes, before its first event.
     pub fn new(header: &TraceHeader) -> Monitor {
-        Monitor::with_drift(header, 0)
-    }
-
-    /// For a run in which no clock drifts by more than so many parts per million: ρ.
-    pub fn with_drift(header: &TraceHeader, drift_ppm: u32) -> Monitor {
         Monitor {
             ghost: Ghost::new(header),
             report: Report::default(),
@@ -91,7 +86,7 @@ impl Monitor {
             elections: ElectionSafety::default(),
             revisions: Revisions::default(),
             exactly_once: ExactlyOnce::default(),
-            leases: Leases::new(drift_ppm),
+            leases: Leases::new(header.drift_ppm),
             watches: Watches::default(),
             applications: Applications::default(),
             zookeeper: Zookeeper::default(),

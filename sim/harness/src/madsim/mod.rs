@@ -7,6 +7,7 @@
 //! | `stage.rs` | the cluster as tasks share it |
 //! | `processes.rs` | the processes: how they start, stop, stand still, and are handed what arrives |
 //! | `node.rs`, `client.rs` | what the shell of a node, and of a client, stands on |
+//! | `gateway.rs` | what the gateway beside a node stands on |
 //! | `grpc.rs` | runs over the real transport |
 //!
 //! Messages travel over the world's network model and writes go to its disks, so that a plan means the same as on the direct engine. In a
@@ -16,6 +17,7 @@
 //! ends, since madsim frees nothing that a blocked task holds.
 
 mod client;
+mod gateway;
 mod grpc;
 mod node;
 mod processes;

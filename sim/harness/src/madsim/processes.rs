@@ -3,6 +3,7 @@
 use curp::{Address, Message, NodeId};
 use kv::Request;
 use node::Node;
+use server::etcd::EtcdFront;
 use server::rpc::{ClientCalls, Inbox};
 use server::{Arrival, CurpClient, CurpNode, Start};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use world::Endpoint;
 
 use super::client::CallerHost;
+use super::gateway::{self, GatewayHost};
 use super::grpc::{self, Grpc, Members};
 use super::node::{Executions, NodeHost};
 use super::stage::Stage;
@@ -71,6 +73,8 @@ struct NodeProcess {
     madsim: Option<MadsimId>,
     link: Option<NodeLink>,
     slot: Shared<NodeLaunch, CurpNode<NodeHost>>,
+    /// Beside it.
+    gateway: Shared<(), EtcdFront<GatewayHost>>,
 }
 
 struct ClientProcess {
@@ -95,7 +99,7 @@ impl Processes {
         Processes {
             stage: stage.clone(),
             runtime: madsim::runtime::Handle::current(),
-            nodes: (0..nodes).map(|_| NodeProcess { madsim: None, link: None, slot: slot() }).collect(),
+            nodes: (0..nodes).map(|_| NodeProcess { madsim: None, link: None, slot: slot(), gateway: slot() }).collect(),
             clients: (0..clients).map(|_| ClientProcess { madsim: None, inbox: None, slot: slot() }).collect(),
             grpc: stage.with(Grpc::drawn),
         }
@@ -123,10 +127,12 @@ impl Processes {
 }
 
 /// The first task of a node's process.
-async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNode<NodeHost>>) {
+async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNode<NodeHost>>, beside: Shared<(), EtcdFront<GatewayHost>>) {
     let Some(NodeLaunch { birth, timing, grpc, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
-    let calls = grpc.map(|(inbox, members)| grpc::serve(id, inbox, &members));
+    let gateway = stage.with(|cluster| cluster.has_gateways().then(|| cluster.gateway(id, &birth)));
+    let calls = grpc.as_ref().map(|(inbox, members)| grpc::serve(id, inbox.clone(), members));
     let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
+    let below = host.clone();
     let start =
         Start { id, config: birth.config, membership: birth.membership, first: birth.first, files: birth.files, entropy: birth.entropy };
     let node = match CurpNode::start(host, start) {
@@ -146,7 +152,15 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
             }
         }
     });
-    node.serve(inbox).await;
+    match gateway {
+        Some(gateway) => {
+            let members = grpc.map(|(_, members)| members);
+            let front = gateway::start(below, node.clone(), gateway, members.as_deref());
+            lock(&beside).running = Some(front.clone());
+            node.serve_beside(inbox, |arrival| front.take(arrival)).await;
+        }
+        None => node.serve(inbox).await,
+    }
 }
 
 /// The first task of a client's process.
@@ -156,7 +170,11 @@ async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, C
     let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members.clients, inbox).expect("the addresses are addresses"));
     let clock = stage.with(|cluster| cluster.callers.get(client as usize - 1).map(|caller| caller.clock.clone()));
     let host = Arc::new(CallerHost { stage, client, clock, calls });
-    let caller = CurpClient::start(host, client, life, config, membership, entropy);
+    let caller = if host.stage.with(|cluster| cluster.plan.workload.is_etcd(client)) {
+        CurpClient::start_etcd(host, client, life, config, membership, entropy)
+    } else {
+        CurpClient::start(host, client, life, config, membership, entropy)
+    };
     lock(&slot).running = Some(caller.clone());
     caller.serve(inbox).await;
 }
@@ -175,8 +193,8 @@ impl Hosts for Processes {
         match process.madsim {
             Some(madsim) => self.runtime.restart(madsim),
             None => {
-                let (stage, slot) = (self.stage.clone(), process.slot.clone());
-                let first_task = move || run_node(stage.clone(), id, slot.clone());
+                let (stage, slot, beside) = (self.stage.clone(), process.slot.clone(), process.gateway.clone());
+                let first_task = move || run_node(stage.clone(), id, slot.clone(), beside.clone());
                 process.madsim =
                     Some(self.runtime.create_node().name(format!("n{id}")).init(first_task).ip(grpc::node_ip(id)).build().id());
             }
@@ -189,6 +207,7 @@ impl Hosts for Processes {
             self.runtime.kill(madsim);
         }
         process.link = None;
+        lock(&process.gateway).running = None;
         let mut slot = lock(&process.slot);
         (slot.launch, slot.running) = (None, None);
     }
@@ -231,6 +250,8 @@ impl Hosts for Processes {
 
     fn node_tick(&mut self, _: &mut Cluster, _: NodeId) {}
 
+    fn gateway_tick(&mut self, _: &mut Cluster, _: NodeId) {}
+
     fn start_client(&mut self, _: &mut Cluster, client: u32, life: u32, entropy: u64) {
         let (send, inbox) = unbounded_channel();
         let grpc = self.grpc.as_ref().map(|grpc| (send.clone(), grpc.members.clone()));
@@ -270,6 +291,10 @@ impl Hosts for Processes {
         if let Some(node) = &lock(&self.nodes[id as usize - 1].slot).running {
             node.inspect(|node| see(node));
         }
+    }
+
+    fn gateway_is_idle(&self, id: NodeId) -> bool {
+        lock(&self.nodes[id as usize - 1].gateway).running.as_ref().is_none_or(EtcdFront::is_idle)
     }
 
     fn client_is_idle(&self, client: u32) -> bool {

@@ -16,7 +16,8 @@ impl Scenario {
         let clients = self.clients.draw(&mut run) as u32;
         let keys = self.keys.draw(&mut run) as u32;
         let heal_us = run.draw().range(self.heal_ms.0 * 1000..=self.heal_ms.1 * 1000);
-        let workload = Workload { clients, keys, patience_us: self.patience_us.draw(&mut run), retry_us: self.retry_us.draw(&mut run) };
+        let (patience_us, retry_us) = (self.patience_us.draw(&mut run), self.retry_us.draw(&mut run));
+        let workload = Workload { clients, keys, patience_us, retry_us, etcd_clients: 0 };
         let execution_us_max = self.execution_us.draw(&mut run);
         let network = self.network.draw(&mut draws.sequence("plan.network", 0));
         let disk = self.disk.draw(&mut draws.sequence("plan.disk", 0));

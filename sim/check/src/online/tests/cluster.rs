@@ -120,7 +120,8 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(n: u32) -> Cluster {
         let voters: Vec<_> = (1..=n).collect();
-        let header = TraceHeader { format: 1, engine: "direct".into(), scenario: "test".into(), seed: 0, voters: voters.clone() };
+        let header =
+            TraceHeader { format: 1, engine: "direct".into(), scenario: "test".into(), seed: 0, voters: voters.clone(), drift_ppm: 0 };
         let initial = Membership::initial(voters.clone());
         let mut cluster =
             Cluster { monitor: Monitor::new(&header), nodes: BTreeMap::new(), events: Vec::new(), keep: false, initial, i: 0 };

@@ -41,8 +41,8 @@ pub struct Stage {
 impl Stage {
     /// Node 1 leads in term 1, at 0 ms.
     pub fn new(drift_ppm: u32) -> Stage {
-        let header = TraceHeader { format: 1, engine: "direct".into(), scenario: "test".into(), seed: 0, voters: vec![1, 2, 3] };
-        let monitor = Monitor::with_drift(&header, drift_ppm);
+        let header = TraceHeader { format: 1, engine: "direct".into(), scenario: "test".into(), seed: 0, voters: vec![1, 2, 3], drift_ppm };
+        let monitor = Monitor::new(&header);
         let mut stage = Stage { monitor, store: Replay::default(), leader: 1, term: 1, t: 0, i: 0, index: 0, seq: 0, round: 0 };
         stage.lead(1, 1);
         stage

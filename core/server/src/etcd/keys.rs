@@ -1,0 +1,111 @@
+//! KV and Lease: each call is a request of the cluster's, and its answer the synced result.
+
+use curp::{CallError, Synced};
+use kv::{Error, Response as Applied};
+use tokio::sync::mpsc::channel;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, Answer, Call};
+use super::front::EtcdHost;
+use super::{Answered, EtcdServices, Streamed, w};
+
+/// Keep-alives answered ahead of a caller that does not read.
+const ANSWERS_AHEAD_MAX: usize = 16;
+
+/// Why a call has no result, in etcd's words. What is unknown to the caller etcd calls timed out.
+pub(super) fn failed(error: CallError) -> Status {
+    match error {
+        CallError::Invalid(words) => match Error::ALL.iter().copied().find(|error| error.message() == words) {
+            Some(error) => convert::status(error),
+            None => Status::invalid_argument(words),
+        },
+        CallError::Unavailable => Status::resource_exhausted("etcdserver: too many requests"),
+        CallError::Unknown => Status::unavailable("etcdserver: request timed out"),
+    }
+}
+
+impl<H: EtcdHost> EtcdServices<H> {
+    async fn done(&self, call: Call) -> Result<Answer, Status> {
+        let request = convert::request_in(call)?;
+        let Synced { revision, response } = self.front.call(request).await.map_err(failed)?;
+        self.answer(revision, &response)
+    }
+
+    fn answer(&self, revision: u64, response: &Applied) -> Result<Answer, Status> {
+        convert::answer_out(self.header(revision), response).map_err(convert::status)
+    }
+}
+
+/// The answer of this kind, which a request of this kind has.
+macro_rules! of_kind {
+    ($services:expr, $kind:ident, $request:expr) => {
+        match $services.done(Call::$kind($request.into_inner())).await? {
+            Answer::$kind(answer) => Ok(Response::new(answer)),
+            _ => Err(Status::internal("an answer of another kind")),
+        }
+    };
+}
+
+#[tonic::async_trait]
+impl<H: EtcdHost> w::kv_server::Kv for EtcdServices<H> {
+    async fn range(&self, request: Request<w::RangeRequest>) -> Answered<w::RangeResponse> {
+        of_kind!(self, Range, request)
+    }
+
+    async fn put(&self, request: Request<w::PutRequest>) -> Answered<w::PutResponse> {
+        of_kind!(self, Put, request)
+    }
+
+    async fn delete_range(&self, request: Request<w::DeleteRangeRequest>) -> Answered<w::DeleteRangeResponse> {
+        of_kind!(self, DeleteRange, request)
+    }
+
+    async fn txn(&self, request: Request<w::TxnRequest>) -> Answered<w::TxnResponse> {
+        of_kind!(self, Txn, request)
+    }
+
+    async fn compact(&self, request: Request<w::CompactionRequest>) -> Answered<w::CompactionResponse> {
+        of_kind!(self, Compact, request)
+    }
+}
+
+#[tonic::async_trait]
+impl<H: EtcdHost> w::lease_server::Lease for EtcdServices<H> {
+    async fn lease_grant(&self, request: Request<w::LeaseGrantRequest>) -> Answered<w::LeaseGrantResponse> {
+        of_kind!(self, Grant, request)
+    }
+
+    async fn lease_revoke(&self, request: Request<w::LeaseRevokeRequest>) -> Answered<w::LeaseRevokeResponse> {
+        of_kind!(self, Revoke, request)
+    }
+
+    type LeaseKeepAliveStream = Streamed<w::LeaseKeepAliveResponse>;
+
+    /// Keep-alives are answered one after the other; the first that fails ends the stream.
+    async fn lease_keep_alive(&self, request: Request<Streaming<w::LeaseKeepAliveRequest>>) -> Answered<Self::LeaseKeepAliveStream> {
+        let (services, mut asked) = (self.clone(), request.into_inner());
+        let (tell, told) = channel(ANSWERS_AHEAD_MAX);
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = asked.message().await {
+                let answer = match services.done(Call::KeepAlive(request)).await {
+                    Ok(Answer::KeepAlive(answer)) => Ok(answer),
+                    Ok(_) => Err(Status::internal("an answer of another kind")),
+                    Err(status) => Err(status),
+                };
+                let failed = answer.is_err();
+                if tell.send(answer).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Streamed(told)))
+    }
+
+    async fn lease_time_to_live(&self, request: Request<w::LeaseTimeToLiveRequest>) -> Answered<w::LeaseTimeToLiveResponse> {
+        of_kind!(self, TimeToLive, request)
+    }
+
+    async fn lease_leases(&self, request: Request<w::LeaseLeasesRequest>) -> Answered<w::LeaseLeasesResponse> {
+        of_kind!(self, Leases, request)
+    }
+}

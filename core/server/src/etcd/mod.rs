@@ -1,0 +1,88 @@
+//! etcd's own v3 services: the way in for clients that know nothing of sessions and rounds. Any node serves them. A call goes to the
+//! node's gateway ([`client::Gateway`]), which is a native client in the node's process, and is answered with the synced result only: a
+//! fast one has no revision, and every answer here has.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `../../proto/etcd/` | the services and their messages |
+//! | `convert/` | between the words of core/kv and those of the wire |
+//! | `front.rs` | [`EtcdFront`]: the asynchronous front of a gateway |
+//! | `keys.rs` | KV and Lease |
+//! | `watch.rs` | Watch |
+//! | `cluster.rs` | Cluster and Maintenance |
+//!
+//! Deliberately not here: authentication, alarms, defragmentation, downgrades; fragments of a watch's response.
+
+mod cluster;
+pub mod convert;
+mod front;
+mod keys;
+mod watch;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc::Receiver;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Response, Status};
+
+pub use front::{Caller, EtcdFront, EtcdHost, Here, Watching};
+
+/// Types, clients and servers generated from `proto/etcd/`.
+pub mod wire {
+    #[allow(missing_docs, clippy::all, clippy::disallowed_types, reason = "generated")]
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    #[allow(missing_docs, clippy::all, clippy::disallowed_types, reason = "generated")]
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+}
+
+use wire::etcdserverpb as w;
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// The version that these services say they are of: what clients may expect of them.
+const VERSION: &str = "3.4.0";
+
+/// All of etcd's services of a node.
+pub struct EtcdServices<H: EtcdHost> {
+    front: EtcdFront<H>,
+}
+
+impl<H: EtcdHost> Clone for EtcdServices<H> {
+    fn clone(&self) -> Self {
+        EtcdServices { front: self.front.clone() }
+    }
+}
+
+impl<H: EtcdHost> EtcdServices<H> {
+    /// Services that give their calls to this gateway.
+    pub fn new(front: EtcdFront<H>) -> Self {
+        EtcdServices { front }
+    }
+
+    /// The header of an answer as of this revision.
+    fn header(&self, revision: u64) -> w::ResponseHeader {
+        let Here { cluster, id, term, .. } = self.front.here();
+        w::ResponseHeader {
+            cluster_id: cluster,
+            member_id: u64::from(id),
+            revision: i64::try_from(revision).unwrap_or(i64::MAX),
+            raft_term: term,
+        }
+    }
+}
+
+/// What a call streams back: an end without an error when the sender is gone.
+pub struct Streamed<T>(Receiver<Result<T, Status>>);
+
+impl<T> Stream for Streamed<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,96 @@
+//! The second way in: clients of etcd's API call a node, and the node's gateway, a native client in its process, does for them what they
+//! ask for. What it does is written down as theirs, so that the checks see one operation with one id: they know sessions and ids, not who keeps
+//! them. When an operation is answered is what its own client saw.
+
+use client::{Gateway, GatewayConfig, Notice, Outcome, gateway_address};
+use curp::{Address, CallError, Message, NodeId, Request as Ask, Synced};
+use history::ClientEvent;
+use kv::{Request, Response};
+use std::collections::BTreeMap;
+
+use crate::cluster::{Birth, Cluster};
+use crate::observe::probe;
+
+/// Calls that wait at a gateway at a time.
+const CALLS_MAX: usize = 64;
+
+/// Who called, by what name of the try.
+pub(crate) type CallName = (u32, u64);
+
+/// Which operation each call is a try of.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(BTreeMap<CallName, u64>);
+
+/// What came of a call, as it is said in a message.
+pub(crate) fn call_result(answer: Result<Outcome, CallError>) -> Result<Synced<Response>, CallError> {
+    match answer? {
+        Outcome::Synced(synced) => Ok(synced),
+        // Nobody calls for that.
+        Outcome::Operated(_) => Err(CallError::Unknown),
+    }
+}
+
+impl Cluster {
+    /// Whether nodes have gateways in this run.
+    pub(crate) fn has_gateways(&self) -> bool {
+        self.plan.workload.etcd_clients > 0
+    }
+
+    /// The gateway of a node that begins a life. It gives up a little before its callers do, now and then.
+    pub(crate) fn gateway<K: Clone>(&self, id: NodeId, birth: &Birth) -> Gateway<K> {
+        let (config, membership) = (self.client_config.clone(), self.members.committed.clone());
+        let patience = config.retry_after_max / 4 * 3;
+        let entropy = curp::splitmix64(birth.entropy);
+        let client = client::Client::new(gateway_address(id), birth.life, config, membership, entropy);
+        Gateway::new(client, GatewayConfig { patience, calls_max: CALLS_MAX }, entropy)
+    }
+
+    /// A message that goes over a connection: to which node, in which life of it.
+    pub(crate) fn connection(&mut self, to: Address, message: &Message<Request>) -> Option<(NodeId, u32)> {
+        match (to, message) {
+            (Address::Node(to), Message::Request(Ask::Call { .. })) => Some((to, self.process(to).life)),
+            _ => None,
+        }
+    }
+
+    /// A client calls a node for an operation.
+    pub(crate) fn note_call(&mut self, client: u32, op: u64, nonce: u64) {
+        self.calls.0.insert((client, nonce), op);
+        self.observer.fire(const { probe("call_sent") }, None);
+    }
+
+    /// Writes what a gateway did for a call into the trace, as its client's.
+    pub(crate) fn note_gateway_notice(&mut self, node: NodeId, call: Option<CallName>, notice: Notice) {
+        let Some(call) = call else {
+            if let Notice::SessionOpen { session } = notice {
+                self.observer.client(gateway_address(node), ClientEvent::SessionOpen { session });
+                self.observer.fire(const { probe("session_begun") }, None);
+            }
+            return;
+        };
+        let Some(&op) = self.calls.0.get(&call) else { return };
+        let client = call.0;
+        let event = match notice {
+            Notice::Proposed { id, first_incomplete, read, request, .. } => {
+                self.history.get_mut(op).propose_id = id;
+                self.observer.fire(const { probe("call_proposed") }, Some(node));
+                ClientEvent::Propose { op, id, first_incomplete, read, request }
+            }
+            Notice::Retried { .. } => return self.observer.fire(const { probe("retry_sent") }, None),
+            Notice::Fast { id, term, config, nodes, response, .. } => {
+                self.observer.fire(const { probe("fast_round_completed") }, self.leader.map(|(_, leader)| leader));
+                ClientEvent::FastComplete { op, id, term, config, nodes, response }
+            }
+            Notice::Synced { id, synced, .. } => {
+                self.observer.fire(const { probe("synced_completed") }, None);
+                ClientEvent::SyncedComplete { op, id, synced }
+            }
+            Notice::Read { applied, synced, .. } => {
+                self.history.get_mut(op).applied_index = Some(applied);
+                ClientEvent::ReadComplete { op, applied, synced }
+            }
+            _ => return,
+        };
+        self.observer.client(client, event);
+    }
+}
