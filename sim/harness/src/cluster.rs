@@ -127,6 +127,7 @@ pub(crate) struct Cluster {
     sent: u64,
     disturb: u64,
     config: curp::Config,
+    pub(crate) limits: node::Limits,
     pub(crate) client_config: client::Config,
     /// The configuration that the cluster is made with.
     membership: Membership,
@@ -195,6 +196,7 @@ impl Cluster {
                 trailing_entries: c.trailing_entries,
                 snapshot_chunk_bytes: c.snapshot_chunk_bytes as usize,
             },
+            limits: limits(draws),
             client_config: client::Config {
                 retry_after_min: plan.workload.retry_us * US,
                 retry_after_max: plan.workload.retry_us * US * 16,
@@ -468,6 +470,19 @@ impl Cluster {
             }
             (Address::Client(_), _) => {}
         }
+    }
+}
+
+/// How much waits for watchers in this run, and for how long: often so little that slow ones fall behind.
+fn limits(draws: Draws) -> node::Limits {
+    let mut s = draws.sequence("limits", 0);
+    let mut drawn = |range| s.draw().log_range(range);
+    node::Limits {
+        watch: kv::WatchLimits { responses_max: drawn(1..=64) as usize, events_max: drawn(1..=256) as usize },
+        watch_idle: drawn(2_000_000..=20_000_000) * US,
+        watch_progress_every: drawn(50_000..=20_000_000) * US,
+        revoke_retry: drawn(20_000..=500_000) * US,
+        ..node::Limits::default()
     }
 }
 

@@ -144,6 +144,11 @@ impl Cluster {
         };
         let waits = op.is_some_and(|op| waiting(op, self));
         self.history.note(&notice, now, waits);
+        match &notice {
+            Notice::Proposed { op, id: Some(_), .. } => self.caller(client).unsynced.insert(*op),
+            Notice::Synced { op, .. } | Notice::Lost { op } | Notice::Invalid { op, .. } => self.caller(client).unsynced.remove(op),
+            _ => false,
+        };
         match notice {
             Notice::SessionOpen { session } => {
                 self.observer.client(client, ClientEvent::SessionOpen { session });
