@@ -43,7 +43,7 @@ pub(crate) enum Next {
     /// The recipe that a client is at has something to hear.
     Recipe { client: u32 },
     /// A recipe's time has come.
-    Wake { client: u32, op: u64 },
+    Wake { client: u32, op: u64, at: u64 },
     /// Something is to be done for a watch.
     Watch { client: u32, life: u32, op: u64, what: WatchStep },
     /// A renewal ends.
@@ -244,7 +244,7 @@ impl Cluster {
             Next::Invoke { client } => self.invoke(hosts, client),
             Next::Patience { client, op } => self.lose_patience(hosts, client, op),
             Next::Recipe { client } => self.run_recipe(hosts, client),
-            Next::Wake { client, op } => self.wake_recipe(hosts, client, op),
+            Next::Wake { client, op, at } => self.wake_recipe(hosts, client, op, at),
             Next::Watch { client, life, op, what } => self.step_watch(hosts, client, life, op, what),
             Next::EndRenewal { client, life, op } => {
                 if self.caller(client).life == life {

@@ -255,6 +255,7 @@ fn rule(judgement: &Judgement) -> &'static str {
     match judgement.finding {
         Some(check::Finding::Revisions) => "revisions",
         Some(check::Finding::Log) => "the log explains the history",
+        Some(check::Finding::Prefix) => "serializable reads see a prefix",
         Some(check::Finding::History) | None => "values",
     }
 }

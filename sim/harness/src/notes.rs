@@ -234,7 +234,6 @@ impl Cluster {
         let caller = self.caller(client);
         if ttl == 0 {
             caller.renewals.remove(&op);
-            caller.zk.take_if(|session| session.stream == op);
         }
         if caller.recipe.as_ref().is_some_and(|running| running.op == op) {
             self.tell_recipe(client, Heard::Kept { sent, ttl });
