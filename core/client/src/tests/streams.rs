@@ -183,6 +183,60 @@ fn progress_is_told_if_it_was_wanted() {
     assert_eq!(told(&mut out), (vec![], vec![progress(11)]));
 }
 
+/// Found by the harness: a caller that asked every 200 ms how far its watch was kept it for ever at a node that was down.
+#[test]
+fn a_caller_that_keeps_asking_does_not_keep_its_watch_at_a_silent_node() {
+    let (mut client, mut out, number) = watching(3);
+    answer(&mut client, &mut out, START, number, 1, Some(created(2)));
+    client.handle(START, Input::WatchNext { op: 5 }, &mut out);
+    let mut now = START;
+    loop {
+        now += 20 * MS;
+        client.handle(now, Input::WatchProgress { op: 5 }, &mut out);
+        if pulls(&mut out).into_iter().any(|(to, ..)| to != 2) {
+            break;
+        }
+        assert!(now < START + 5_000 * MS, "it stays where it is");
+    }
+    let registered = out.notices.iter().filter(|n| matches!(n, Notice::Registered { .. })).count();
+    assert_eq!(registered, 2);
+}
+
+/// Found by the harness: at a node that lags, a watch was told how far it was, and that was less than it had been told before.
+#[test]
+fn progress_never_goes_back() {
+    let (mut client, mut out, number) = watching(3);
+    answer(&mut client, &mut out, START, number, 1, None);
+    let (mut now, (_, next, ..)) = elsewhere(&mut client, &mut out, START);
+    answer(&mut client, &mut out, now, next, 1, Some(created(2)));
+    client.handle(now, Input::WatchNext { op: 5 }, &mut out);
+    answer(&mut client, &mut out, now, next, 2, Some(events(3..=9)));
+    told(&mut out);
+    pulls(&mut out);
+    client.handle(now, Input::WatchNext { op: 5 }, &mut out);
+    answer(&mut client, &mut out, now, next, 3, None);
+    client.handle(now + 1_000 * MS, Input::Tick, &mut out);
+    let (_, lagging, first, 10, _) = pulls(&mut out).pop().expect("a question") else { panic!("it stands at 10") };
+    now += 1_000 * MS;
+    assert_eq!(first, 1);
+    answer(&mut client, &mut out, now, lagging, 1, Some(created(4)));
+    client.handle(now, Input::WatchProgress { op: 5 }, &mut out);
+    let mut asked = pulls(&mut out).len();
+    for (tries, pull) in (0..50).zip(2..) {
+        answer(&mut client, &mut out, now, lagging, pull, Some(progress(4)));
+        now += 100 * MS;
+        client.handle(now, Input::Tick, &mut out);
+        let questions = pulls(&mut out);
+        asked += questions.len();
+        if questions.iter().any(|(_, number, ..)| *number != lagging) {
+            assert_eq!(told(&mut out), (vec![], vec![]));
+            assert!(tries < 20 && asked < 30);
+            return;
+        }
+    }
+    panic!("it stays where it is");
+}
+
 #[test]
 fn a_grant_without_a_name_is_named_by_its_id() {
     let (mut client, mut out) = busy();
