@@ -97,11 +97,21 @@ impl Node {
             }
             if mutants::on(Mutant::LeaseFollowerExpires) {
                 self.forward(lease, now, out);
-            } else if self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
+            } else if !self.is_being_replaced(lease) && self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
                 self.machine.expiry.appended(lease);
             }
         }
         self.finish(out);
+    }
+
+    /// Whether a revoke or a grant of that name is in the log and not applied. There may be a new lease then, which a revoke of this one must
+    /// not hit: it is tried again later, should it still be needed.
+    fn is_being_replaced(&self, lease: LeaseId) -> bool {
+        self.raw.unapplied().any(|command| match command {
+            Request::LeaseRevoke(revoke) => revoke.id == lease,
+            Request::LeaseGrant(grant) => grant.id == lease,
+            _ => false,
+        })
     }
 
     /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now.

@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) clock: Nanos,
     /// The node's term. What becomes of a command must not depend on it: it is another one on other replicas.
     pub(crate) term: Term,
+    /// There may be something new for a watcher to be told.
+    pub(crate) news: bool,
     /// Grants and revokes that have run, with their results, by entry: those beyond the applied index.
     ahead: BTreeMap<Index, (Request, Response)>,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(store: Store, limits: &Limits, clock: Nanos) -> Self {
         let (expiry, watchers) = (Expiry::new(limits.revoke_retry), Watchers::new(limits.watch, &store));
-        Machine { store, expiry, watchers, clock, term: 0, ahead: BTreeMap::new() }
+        Machine { store, expiry, watchers, clock, term: 0, news: false, ahead: BTreeMap::new() }
     }
 
     /// Times and limits, before anything has happened.
@@ -43,6 +45,11 @@ impl Machine {
     /// The term by which a stamped revoke is judged, of an entry of this term.
     fn judged_in(&self, term: Term) -> Term {
         if mutants::on(Mutant::LeaseStampVsCurrent) { self.term } else { term }
+    }
+
+    fn advance_watchers(&mut self) {
+        self.watchers.advance(&self.store);
+        self.news = true;
     }
 
     /// The leases at the applied index. A revoke that has run is applied, since it conflicts with everything; a grant may be ahead.
@@ -69,7 +76,7 @@ impl CommandExecutor<Request> for Machine {
         if matches!(synced.response, Response::LeaseGrant { .. } | Response::LeaseRevoke) {
             self.ahead.insert(index, (command.clone(), synced.response.clone()));
         }
-        self.watchers.advance(&self.store);
+        self.advance_watchers();
         synced
     }
 
@@ -91,7 +98,7 @@ impl CommandExecutor<Request> for Machine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         self.store.restore(snapshot)?;
         self.ahead.clear();
-        self.watchers.advance(&self.store);
+        self.advance_watchers();
         Ok(())
     }
 
