@@ -86,9 +86,12 @@ impl Zookeeper {
     }
 }
 
+/// A sequential node: its number, its path, and the create that made it.
+type Made<'a> = (u64, &'a Bytes, &'a Timed<Op, ZkResult>);
+
 /// Says of two sequential creates what an order of all would say, but in fewer words. A parent that was made anew may number anew.
 fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
-    let mut made: BTreeMap<Bytes, Vec<(u64, &Bytes, &Timed<Op, ZkResult>)>> = BTreeMap::new();
+    let mut made: BTreeMap<Bytes, Vec<Made<'_>>> = BTreeMap::new();
     for timed in history {
         if let (Op::Client(_, ZkOp::Create { path: asked, sequential: true, .. }), Some(ZkResult::Created { path })) =
             (&timed.op, &timed.ret)
@@ -109,7 +112,7 @@ fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Re
         }
         // In order of numbers nobody was answered before one with a smaller number began; swept from the end.
         list.sort_by_key(|(number, _, timed)| (*number, timed.invoke));
-        let mut earliest: Option<&(u64, &Bytes, &Timed<Op, ZkResult>)> = None;
+        let mut earliest: Option<&Made<'_>> = None;
         for this in list.iter().rev() {
             let clash = earliest.filter(|other| other.0 == this.0 || other.2.end < this.2.invoke);
             r.expect(CHECK, NUMBERED, at, clash.is_none(), || {
