@@ -1,10 +1,10 @@
 //! ZooKeeper's create path as recipes: the operations of a run are linearizable by the model of a tree ([`crate::models::zk`]), and the numbers of
 //! sequential nodes are unique and rise. Judged at the end of the run, from what clients asked and were told.
 //!
-//! A client has one session after the other: the next begins after it closed one, was told that it has expired, or crashed. Each may expire at any
+//! A client has one session after the other: the next begins after it asked for the end of one, was told that it has expired, or crashed. Each may expire at any
 //! time after it began. A search that runs out of budget says nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use history::{ClientEvent, Event, Recipe, RecipeResult, Stamped, ZkError, ZkOp, ZkResult};
 use kv::Bytes;
@@ -31,6 +31,8 @@ pub(super) struct Zookeeper {
     sessions: BTreeMap<u32, u32>,
     /// The session in which each operation began.
     of: BTreeMap<u64, SessionName>,
+    /// Those that are to end a session.
+    closing: BTreeSet<u64>,
 }
 
 impl Zookeeper {
@@ -41,6 +43,8 @@ impl Zookeeper {
             ClientEvent::Begin { op, recipe: Recipe::Zk(_) } => {
                 _ = self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)))
             }
+            // Its end is asked for: whether it came or not, the client has done with it.
+            ClientEvent::End { op, result: None } if self.closing.contains(op) => *self.sessions.entry(client).or_default() += 1,
             ClientEvent::End { result: Some(RecipeResult::Zk(ZkResult::Closed | ZkResult::Refused(ZkError::SessionExpired))), .. }
             | ClientEvent::ClientCrash => *self.sessions.entry(client).or_default() += 1,
             _ => {}
