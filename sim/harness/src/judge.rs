@@ -236,6 +236,7 @@ fn rule(judgement: &Judgement) -> &'static str {
     match judgement.finding {
         Some(check::Finding::Revisions) => "revisions",
         Some(check::Finding::Log) => "the log explains the history",
+        Some(check::Finding::Prefix) => "serializable reads are of a prefix",
         Some(check::Finding::History) | None => "values",
     }
 }
