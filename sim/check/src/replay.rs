@@ -24,7 +24,7 @@ const TTL: std::ops::RangeInclusive<i64> = 1..=9_000_000_000;
 type Past = Vec<(u64, Option<KeyValue>)>;
 
 /// The store after a prefix of the log, with everything that it held before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Replay {
     keys: BTreeMap<Bytes, Past>,
     /// Keys written by each revision after the first, in the order in which its request wrote them.
@@ -32,12 +32,6 @@ pub struct Replay {
     /// Time to live of each lease, in seconds. What is attached to one is what names it.
     leases: BTreeMap<LeaseId, i64>,
     compacted: u64,
-}
-
-impl Default for Replay {
-    fn default() -> Self {
-        Replay { keys: BTreeMap::new(), written: Vec::new(), leases: BTreeMap::new(), compacted: 0 }
-    }
 }
 
 /// A state to come back to.

@@ -161,10 +161,166 @@ fn what_cannot_be_judged_is_said() {
     assert_eq!(asked(&history, Level::L0), Err(JudgeError::NoLog));
     assert_eq!(asked(&history, Level::L3), Ok(Verdict::Ok));
     history[2].applied_index = None;
+    assert!(certify(&history, &log).holds(), "its revision tells where it stands");
+    history[0] = Operation { propose_id: None, ..fast(pending(0, put("k", "1"), 0), 10, OK) };
     assert!(certify(&history, &log).unplaced.is_some());
     assert_eq!(judged(&history, &log).level, Level::L3, "then the search decides");
     history[2].ret = Some(0);
     assert!(matches!(asked(&history, Level::L3), Err(JudgeError::Malformed(what)) if what.contains("before its `invoke`")));
+}
+
+fn attach(key: &str, value: &str, lease: i64) -> Request {
+    Request::Put(kv::PutRequest { key: key.into(), value: value.into(), lease, ..kv::PutRequest::default() })
+}
+
+fn grant(id: i64) -> Request {
+    Request::LeaseGrant(kv::LeaseGrantRequest { ttl: 10, id })
+}
+
+fn granted(id: i64) -> Response {
+    Response::LeaseGrant { id, ttl: 10 }
+}
+
+fn own(index: u64, lease: i64) -> AppliedCommand {
+    let command = Request::LeaseRevoke(kv::LeaseRevokeRequest { id: lease, stamp: Some(1) });
+    AppliedCommand { index, id: check::servers::servers_id(index), command }
+}
+
+#[test]
+fn a_lease_that_expires_takes_its_keys_along() {
+    let a = synced(pending(0, grant(5), 0), 10, 1, granted(5));
+    let b = synced(pending(1, attach("k", "1", 5), 20), 30, 2, OK);
+    let nothing = Response::Range { kvs: vec![], count: 0, more: false };
+    let c = served_at(synced(pending(2, get("k"), 40), 50, 3, nothing.clone()), 9);
+    let mut log = log(&[(2, &a), (3, &b)]);
+    let history = [a, b, c];
+    // The log has no revoke, so the key cannot be gone.
+    refused(&history, &log, Finding::History, "get(k) → nothing was invoked 10 ns after put(k, 1, lease 5) had been acknowledged");
+    log.push(own(4, 5));
+    assert_eq!(judged(&history, &log).verdict, Verdict::Ok);
+    for level in [Level::L1, Level::L3, Level::All] {
+        assert_eq!(judge(&history, None, level, Budget::default()).map(|j| j.verdict), Ok(Verdict::Ok), "one that expired explains it");
+    }
+    let mut torn = history.clone();
+    let held = KeyValue { key: "k".into(), value: "1".into(), create_revision: 2, mod_revision: 2, version: 1, lease: 5 };
+    let still = Response::Range { kvs: vec![held], count: 1, more: false };
+    torn[2] = served_at(synced(pending(2, get("k"), 40), 50, 3, still), 9);
+    refused(&torn, &log, Finding::Log, "but the log, replayed up to its place, gives nothing");
+}
+
+/// `lease-unknown-accepted`, and `conflict-misses-lease` where a put attaches to a lease that a commuting grant has yet to make.
+#[test]
+fn a_put_needs_its_lease() {
+    let a = synced(pending(0, attach("k", "1", 5), 0), 10, 2, OK);
+    refused(std::slice::from_ref(&a), &log(&[(2, &a)]), Finding::History, "put(k, 1, lease 5), but nothing that can have happened by then");
+    let missing = Response::Error(Error::LeaseNotFound);
+    let g = fast(pending(1, grant(5), 0), 10, granted(5));
+    let p = fast(pending(2, attach("k", "1", 5), 20), 30, OK);
+    refused(&[g.clone(), p.clone()], &log(&[(2, &p), (3, &g)]), Finding::Log, "operation 2, put(k, 1, lease 5)");
+    let late = fast(pending(2, attach("k", "1", 5), 20), 30, missing);
+    refused(&[g.clone(), late.clone()], &log(&[(2, &g), (3, &late)]), Finding::History, "requested lease not found");
+}
+
+/// `txn-sees-itself`: compares are judged before anything is written.
+#[test]
+fn a_txn_that_sees_itself() {
+    let compare = kv::Compare { key: "k".into(), target: kv::CompareTarget::Version(1), ..kv::Compare::default() };
+    let request = Request::Txn(kv::TxnRequest { compare: vec![compare], success: vec![put("k", "1")], failure: vec![] });
+    let wrong = synced(pending(0, request.clone(), 0), 10, 2, Response::Txn { succeeded: true, responses: vec![OK] });
+    refused(
+        std::slice::from_ref(&wrong),
+        &log(&[(2, &wrong)]),
+        Finding::History,
+        "nothing that can have happened by then gives that answer",
+    );
+}
+
+/// `range-torn`: keys of one moment with values of another.
+#[test]
+fn a_torn_range() {
+    let a = synced(pending(0, put("a", "1"), 0), 10, 2, OK);
+    let b = synced(pending(1, put("b", "1"), 20), 30, 3, OK);
+    let c = synced(pending(2, put("a", "2"), 20), 60, 4, OK);
+    let kv = |key: &str, value: &str, create, modified, version| match one(key, value, create, modified, version) {
+        Response::Range { kvs, .. } => kvs[0].clone(),
+        _ => unreachable!("it is a range"),
+    };
+    let torn = Response::Range { kvs: vec![kv("a", "2", 2, 4, 2)], count: 1, more: false };
+    let log = log(&[(2, &a), (3, &b), (4, &c)]);
+    let read =
+        |invoke, applied, revision, response| served_at(synced(pending(3, range("a", "z"), invoke), 70, revision, response), applied);
+    refused(&[a.clone(), b.clone(), c.clone(), read(35, 2, 2, torn)], &log, Finding::History, "range(a..z)");
+    let whole = Response::Range { kvs: vec![kv("a", "2", 2, 4, 2), kv("b", "1", 3, 3, 1)], count: 2, more: false };
+    assert_eq!(judged(&[a, b, c, read(35, 4, 4, whole)], &log).verdict, Verdict::Ok);
+}
+
+#[test]
+fn a_serializable_read_is_of_a_prefix() {
+    let old = Request::Range(kv::RangeRequest { key: "k".into(), serializable: true, ..kv::RangeRequest::default() });
+    let (mut history, log) = good();
+    // Long after k was written: stale, and right all the same.
+    let empty = Response::Range { kvs: vec![], count: 0, more: false };
+    history.push(served_at(synced(pending(4, old.clone(), 100), 110, 1, empty.clone()), 3));
+    assert_eq!(judged(&history, &log).verdict, Verdict::Ok);
+    for level in [Level::L1, Level::L3] {
+        assert_eq!(judge(&history, None, level, Budget::default()).map(|j| j.verdict), Ok(Verdict::Ok));
+    }
+    history[4] = served_at(synced(pending(4, old.clone(), 100), 110, 3, empty), 7);
+    refused(&history, &log, Finding::Prefix, "operation 4, get(k, serializable): the synced answer was nothing");
+    let mut early = good().0;
+    early.push(served_at(synced(pending(4, old, 0), 5, 3, one("k", "1", 2, 2, 1)), 7));
+    refused(&early, &log, Finding::Prefix, "was answered from a prefix that has operation 1, put(j, 2), which was invoked only later");
+}
+
+#[test]
+fn what_the_clock_answers_is_not_the_logs() {
+    let (mut history, log) = good();
+    let keep = Request::LeaseKeepAlive(kv::LeaseKeepAliveRequest { id: 9 });
+    let alive = Response::LeaseKeepAlive { id: 9, ttl: 5 };
+    history.push(Operation { propose_id: None, ..synced(pending(4, keep, 0), 10, 1, alive) });
+    assert_eq!(judged(&history, &log).verdict, Verdict::Ok);
+}
+
+/// Operations that a node proposed for a client that knows no sessions: nothing in the history says where they stand, but for their revisions.
+#[test]
+fn what_came_in_through_a_node_is_placed_by_its_revision() {
+    let unnamed = |op: Operation| Operation { propose_id: None, applied_index: None, ..op };
+    let (history, log) = good();
+    let history: Vec<Operation> = history.into_iter().map(unnamed).collect();
+    assert_eq!(certify(&history, &log), Certificate::default());
+    assert_eq!(judged(&history, &log).level, Level::L0);
+    let mut wrong = history.clone();
+    wrong[1].synced.as_mut().expect("it has one").header.revision = 4;
+    refused(
+        &wrong,
+        &log,
+        Finding::Log,
+        "operation 1, put(j, 2) was acknowledged, and no command of the final log has its revision and answer",
+    );
+    let mut wrong = history.clone();
+    wrong[2].synced.as_mut().expect("it has one").header.revision = 9;
+    refused(&wrong, &log, Finding::Log, "operation 2, get(k) carries revision 9, which the final log never had");
+    let mut wrong = history;
+    wrong[2] =
+        Operation { invoke: 50, ..unnamed(synced(pending(2, get("k"), 0), 60, 1, Response::Range { kvs: vec![], count: 0, more: false })) };
+    refused(&wrong, &log, Finding::History, "get(k) → nothing was invoked");
+}
+
+/// A read of an old revision, a compaction and a list of leases conflict with everything: fast answers do not pass them.
+#[test]
+fn what_depends_on_the_state_conflicts_with_all() {
+    let leases = |ids: &[i64]| Response::LeaseLeases { leases: ids.to_vec() };
+    let g = synced(pending(0, grant(5), 0), 10, 1, granted(5));
+    let before = served_at(synced(pending(1, Request::LeaseLeases, 20), 30, 1, leases(&[])), 1);
+    let log = log(&[(2, &g)]);
+    refused(
+        &[g.clone(), before],
+        &log,
+        Finding::History,
+        "leases() → leases [] was invoked 10 ns after grant(lease 5, 10 s) → lease 5 for 10 s",
+    );
+    let after = served_at(synced(pending(1, Request::LeaseLeases, 20), 30, 1, leases(&[5])), 2);
+    assert_eq!(judged(&[g, after], &log).verdict, Verdict::Ok);
 }
 
 /// Positions of the history in log order: `instance` makes them so. Whether `a` must stay before `b`.

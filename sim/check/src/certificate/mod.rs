@@ -15,6 +15,7 @@
 mod place;
 mod prefix;
 mod realtime;
+mod unnamed;
 
 use history::{AppliedCommand, Operation, Outcome};
 use kv::{Request, Response};

@@ -3,10 +3,11 @@
 use curp::ProposeId;
 use history::{AppliedCommand, Operation};
 
+use super::unnamed;
 use super::{Certificate, Statement, has_failed, is_answered, is_answered_by_the_clock, is_read, is_serializable, named};
 use crate::servers::is_servers;
 
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// Operations by their places. Gap g is just before the log's command g; gap n is the end.
 pub(super) struct Places {
@@ -36,16 +37,19 @@ impl Places {
 
     /// Finds every place, and objects to what has none or a wrong one.
     pub(super) fn find(history: &[Operation], log: &[AppliedCommand], certificate: &mut Certificate) -> Places {
-        let places = commands(history, log, certificate);
-        let mut reads: Vec<(u32, u32)> = Vec::new();
+        let mut operations = commands(history, log, certificate);
+        let mut reads: Vec<(u32, u32)> = unnamed::place(history, log, &mut operations, certificate);
+        for (_, command) in log.iter().enumerate().filter(|(place, _)| operations[*place] == NOBODY) {
+            stray(history, command, certificate);
+        }
         for (i, operation) in history.iter().enumerate() {
             if operation.propose_id.is_some() || !is_answered(operation) || is_answered_by_the_clock(&operation.op) {
                 continue;
             }
             match operation.applied_index {
                 Some(applied) => reads.push((log.partition_point(|command| command.index <= applied) as u32, i as u32)),
-                // It may be of any prefix.
-                None if is_serializable(&operation.op) => {}
+                // It may be of any prefix; or it is placed by its revision.
+                None if is_serializable(&operation.op) || operation.synced.is_some() => {}
                 None => {
                     certificate.unplaced.get_or_insert_with(|| {
                         format!("{} is answered, but has neither a propose_id nor an applied_index", named(operation))
@@ -55,7 +59,7 @@ impl Places {
         }
         reads.sort_unstable();
         let gaps = (0..=log.len() as u32 + 1).map(|gap| reads.partition_point(|read| read.0 < gap) as u32).collect();
-        Places { operations: places, reads: reads.into_iter().map(|read| read.1).collect(), gaps }
+        Places { operations, reads: reads.into_iter().map(|read| read.1).collect(), gaps }
     }
 }
 
@@ -75,10 +79,7 @@ fn commands(history: &[Operation], log: &[AppliedCommand], certificate: &mut Cer
     let mut operations = vec![NOBODY; log.len()];
     for (place, command) in log.iter().enumerate() {
         let found = by_id.binary_search_by_key(&command.id, |entry| entry.0).map(|at| by_id[at].1);
-        let Ok(i) = found else {
-            stray(history, command, certificate);
-            continue;
-        };
+        let Ok(i) = found else { continue };
         let operation = &history[i as usize];
         if first_place[i as usize] != NOBODY {
             let first = log[first_place[i as usize] as usize].index;
@@ -112,9 +113,11 @@ fn commands(history: &[Operation], log: &[AppliedCommand], certificate: &mut Cer
     operations
 }
 
-/// A command that no operation is: an error, unless an unanswered operation whose id was never learned can be it.
+/// A command that no operation is: an error, unless one whose id was never learned, and that has no synced answer, can be it.
 fn stray(history: &[Operation], command: &AppliedCommand, certificate: &mut Certificate) {
-    let can_be = |o: &Operation| o.propose_id.is_none() && !is_answered(o) && !has_failed(o) && o.op == command.command;
+    let can_be = |o: &Operation| {
+        o.propose_id == Some(command.id) || o.propose_id.is_none() && o.synced.is_none() && !has_failed(o) && o.op == command.command
+    };
     if !is_read(&command.command) && !is_servers(command) && !history.iter().any(can_be) {
         let what = crate::words::request(&command.command);
         let message =

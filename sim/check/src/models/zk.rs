@@ -90,7 +90,9 @@ impl Tree {
                 let above = self.nodes.get(&parent(path));
                 object(above.is_none(), ZkError::NoNode);
                 object(above.is_some_and(|node| node.owner.is_some()), ZkError::NoChildrenForEphemerals);
-                object(!sequential && self.nodes.contains_key(&key(path)), ZkError::NodeExists);
+                // A node that was made by its full name can be in a number's way.
+                let taken = |other: &Bytes| if *sequential { number(path, other).is_some() } else { *other == key(path) };
+                object(self.nodes.keys().any(taken), ZkError::NodeExists);
                 object(*ephemeral && self.ended.contains(&session), ZkError::SessionExpired);
             }
             ZkOp::SetData { path, version, .. } => {
@@ -183,19 +185,18 @@ impl Zk {
         match ret {
             Some(ZkResult::Refused(ZkError::SessionExpired)) => true,
             Some(ZkResult::Refused(error)) => errors.contains(error),
-            _ if !errors.is_empty() => ret.is_none(),
+            _ if errors.iter().any(|error| !is_sequential(op) || *error != ZkError::NodeExists) => ret.is_none(),
             None => {
                 // Unless others saw it, its name is its own secret, and not to be found in any list.
                 let secret = Bytes::from(format!("{}?", if let ZkOp::Create { path, .. } = op { path.to_string() } else { String::new() }));
                 let made = self.candidates(op).get(branch as usize).copied().cloned().unwrap_or(secret);
-                let sequential = matches!(op, ZkOp::Create { sequential: true, .. });
-                let free = !sequential || (!tree.nodes.contains_key(&made) && rises(tree, op, &made));
+                let free = !is_sequential(op) || (!tree.nodes.contains_key(&made) && rises(tree, op, &made));
                 free && {
                     tree.run(session, op, Some(&made));
                     true
                 }
             }
-            Some(ZkResult::Created { path }) if matches!(op, ZkOp::Create { sequential: true, .. }) => {
+            Some(ZkResult::Created { path }) if is_sequential(op) => {
                 let ZkOp::Create { path: asked, .. } = op else { return false };
                 let fits = number(asked, path).is_some() && !tree.nodes.contains_key(path) && rises(tree, op, path);
                 fits && tree.run(session, op, Some(path)) == ZkResult::Created { path: path.clone() }
@@ -204,13 +205,14 @@ impl Zk {
         }
     }
 
-    /// All or nothing, each seeing what those before it did.
+    /// All or nothing, each seeing what those before it did; what refuses it may also be judged on the tree before it.
     fn multi(&self, tree: &mut Tree, session: SessionName, ops: &[ZkOp], ret: Option<&ZkResult>) -> bool {
         let mut after = tree.clone();
         match ret {
             Some(ZkResult::Refused(ZkError::SessionExpired)) => true,
             Some(refused @ ZkResult::Refused(_)) => ops.iter().any(|op| {
-                let refused_here = self.one(&mut after.clone(), session, op, Some(refused), 0);
+                let refuses = |tree: &Tree| self.one(&mut tree.clone(), session, op, Some(refused), 0);
+                let refused_here = refuses(&after) || refuses(tree);
                 refused_here || !self.one(&mut after, session, op, None, 0)
             }),
             Some(ZkResult::Multi { results }) => {
@@ -233,6 +235,10 @@ impl Zk {
             }
         }
     }
+}
+
+fn is_sequential(op: &ZkOp) -> bool {
+    matches!(op, ZkOp::Create { sequential: true, .. })
 }
 
 /// Whether a sequential node's number is greater than those that its parent had given; one that nobody saw has none.

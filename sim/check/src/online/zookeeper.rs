@@ -1,10 +1,10 @@
 //! ZooKeeper's create path as recipes: the operations of a run are linearizable by the model of a tree ([`crate::models::zk`]), and the numbers of
 //! sequential nodes are unique and rise. Judged at the end of the run, from what clients asked and were told.
 //!
-//! A client has one session after the other: the next begins after it closed one, was told that it has expired, or crashed. Each may expire at any
+//! A client has one session after the other: the next begins after it asked for the end of one, was told that it has expired, or crashed. Each may expire at any
 //! time after it began. A search that runs out of budget says nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use history::{ClientEvent, Event, Recipe, RecipeResult, Stamped, ZkError, ZkOp, ZkResult};
 use kv::Bytes;
@@ -31,6 +31,8 @@ pub(super) struct Zookeeper {
     sessions: BTreeMap<u32, u32>,
     /// The session in which each operation began.
     of: BTreeMap<u64, SessionName>,
+    /// Those that are to end a session.
+    closing: BTreeSet<u64>,
 }
 
 impl Zookeeper {
@@ -41,6 +43,8 @@ impl Zookeeper {
             ClientEvent::Begin { op, recipe: Recipe::Zk(_) } => {
                 _ = self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)))
             }
+            // Its end is asked for: whether it came or not, the client has done with it.
+            ClientEvent::End { op, result: None } if self.closing.contains(op) => *self.sessions.entry(client).or_default() += 1,
             ClientEvent::End { result: Some(RecipeResult::Zk(ZkResult::Closed | ZkResult::Refused(ZkError::SessionExpired))), .. }
             | ClientEvent::ClientCrash => *self.sessions.entry(client).or_default() += 1,
             _ => {}
@@ -86,9 +90,12 @@ impl Zookeeper {
     }
 }
 
+/// A sequential node: its number, its path, and the create that made it.
+type Made<'a> = (u64, &'a Bytes, &'a Timed<Op, ZkResult>);
+
 /// Says of two sequential creates what an order of all would say, but in fewer words. A parent that was made anew may number anew.
 fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
-    let mut made: BTreeMap<Bytes, Vec<(u64, &Bytes, &Timed<Op, ZkResult>)>> = BTreeMap::new();
+    let mut made: BTreeMap<Bytes, Vec<Made<'_>>> = BTreeMap::new();
     for timed in history {
         if let (Op::Client(_, ZkOp::Create { path: asked, sequential: true, .. }), Some(ZkResult::Created { path })) =
             (&timed.op, &timed.ret)
@@ -109,7 +116,7 @@ fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Re
         }
         // In order of numbers nobody was answered before one with a smaller number began; swept from the end.
         list.sort_by_key(|(number, _, timed)| (*number, timed.invoke));
-        let mut earliest: Option<&(u64, &Bytes, &Timed<Op, ZkResult>)> = None;
+        let mut earliest: Option<&Made<'_>> = None;
         for this in list.iter().rev() {
             let clash = earliest.filter(|other| other.0 == this.0 || other.2.end < this.2.invoke);
             r.expect(CHECK, NUMBERED, at, clash.is_none(), || {
