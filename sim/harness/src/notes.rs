@@ -159,9 +159,9 @@ impl Cluster {
                 self.operation_ended(client, op);
             }
             Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
-            Notice::Answered { op, synced, .. } => {
+            Notice::Answered { op, nonce, synced, .. } => {
                 self.observe(client, op, &synced.response);
-                self.observer.fire(const { probe("call_answered") }, None);
+                self.note_answer(client, nonce, synced);
                 self.operation_ended(client, op);
             }
             Notice::Invalid { op, .. } => {
