@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use curp::{CallError, ClientAddress, Membership, Message, Nanos, NodeId, Reply, Request as Ask, splitmix64};
+use curp::{CallError, ClientAddress, Membership, Message, Nanos, NodeId, Reply, Request as Ask};
 use kv::{LEASE_NONE, Request};
 
 use crate::{Client, Config, Input, Notice, Output};
@@ -38,8 +38,6 @@ pub struct EtcdCaller {
     /// By nonce, which is used for one try.
     calls: BTreeMap<u64, Call>,
     last_nonce: u64,
-    entropy: u64,
-    draws: u64,
     /// The node that answered last: it is asked first.
     endpoint: Option<NodeId>,
 }
@@ -51,7 +49,7 @@ impl EtcdCaller {
         let call_max = config.retry_after_max;
         let client = Client::new(address, life, config, membership, entropy);
         let last_nonce = u64::from(life) << 32;
-        EtcdCaller { client, call_max, calls: BTreeMap::new(), last_nonce, entropy, draws: 0, endpoint: None }
+        EtcdCaller { client, call_max, calls: BTreeMap::new(), last_nonce, endpoint: None }
     }
 
     /// Handles one input at the client's clock reading `now`.
@@ -63,7 +61,7 @@ impl EtcdCaller {
                 match result {
                     Ok(synced) => {
                         self.endpoint = Some(from);
-                        out.notices.push(Notice::Answered { op: call.op, node: from, synced });
+                        out.notices.push(Notice::Answered { op: call.op, node: from, nonce, synced });
                     }
                     Err(CallError::Invalid(error)) => out.notices.push(Notice::Invalid { op: call.op, error }),
                     // It was not proposed: to ask again cannot do it twice.
@@ -71,7 +69,11 @@ impl EtcdCaller {
                     Err(CallError::Unknown) => self.unknown(call, now, out),
                 }
             }
-            Input::Abandon { op } => self.calls.retain(|_, call| call.op != op),
+            Input::Abandon { op } => {
+                for (_, call) in self.calls.extract_if(.., |_, call| call.op == op).collect::<Vec<_>>() {
+                    self.doubt(call.node, out);
+                }
+            }
             Input::Tick => {
                 self.run_timers(now, out);
                 self.client.handle(now, Input::Tick, out);
@@ -127,8 +129,9 @@ impl EtcdCaller {
 
     /// A try that may have been taken.
     fn unknown(&mut self, call: Call, now: Nanos, out: &mut Output) {
-        self.endpoint = None;
-        if call.request.is_read_only() {
+        self.doubt(call.node, out);
+        // A txn that only reads is in the log, too: there it would be twice.
+        if matches!(*call.request, Request::Range(_)) || call.request.is_leaders() {
             let node = self.any_node(Some(call.node));
             self.ask(Call { node, ..call }, now, out);
         } else {
@@ -148,13 +151,16 @@ impl EtcdCaller {
         }
     }
 
-    /// A node drawn, another than `not` if there is one.
+    /// A node did not answer in time: it may be gone, and others may know who is there by now.
+    fn doubt(&mut self, node: NodeId, out: &mut Output) {
+        self.endpoint = self.endpoint.filter(|endpoint| *endpoint != node);
+        let other = self.any_node(Some(node));
+        out.messages.push((other, Message::Request(Ask::FetchCluster)));
+    }
+
+    /// A node drawn, another than `not` if chance allows it soon.
     fn any_node(&mut self, not: Option<NodeId>) -> NodeId {
-        self.draws += 1;
-        let draw = splitmix64(self.entropy ^ splitmix64(self.draws));
-        let members: Vec<NodeId> = self.client.membership().members().filter(|node| Some(*node) != not).collect();
-        let nodes = if members.is_empty() { self.client.nodes().keys().copied().collect() } else { members };
-        nodes[(draw % nodes.len() as u64) as usize]
+        (0..3).map(|_| self.client.any_node()).find(|node| Some(*node) != not).unwrap_or_else(|| self.client.any_node())
     }
 }
 
@@ -216,11 +222,15 @@ mod tests {
         step(caller, 0, Input::Invoke { op: 8, request })
     }
 
+    /// The one call in it.
     fn asked(out: &Output) -> (NodeId, u64) {
-        match &out.messages[..] {
-            [(node, Message::Request(Ask::Call { nonce, .. }))] => (*node, *nonce),
-            other => panic!("{other:?}"),
-        }
+        let call = |(node, message): &(NodeId, Message<Request>)| match message {
+            Message::Request(Ask::Call { nonce, .. }) => Some((*node, *nonce)),
+            _ => None,
+        };
+        let calls: Vec<_> = out.messages.iter().filter_map(call).collect();
+        assert_eq!(calls.len(), 1, "{:?}", out.messages);
+        calls[0]
     }
 
     fn put() -> Request {
@@ -241,7 +251,8 @@ mod tests {
         let (node, nonce) = asked(&invoke(&mut caller, put()));
         assert_eq!(caller.next_due(), Some(100 * MS));
         let out = step(&mut caller, 100 * MS, Input::Tick);
-        assert_eq!((out.notices, out.messages.len()), (vec![Notice::Lost { op: 8 }], 0));
+        assert_eq!(out.notices, [Notice::Lost { op: 8 }]);
+        assert!(matches!(out.messages[..], [(_, Message::Request(Ask::FetchCluster))]), "{:?}", out.messages);
         let late = Ok(Synced { revision: 2, response: Response::Put { prev_kv: None } });
         assert_eq!(step(&mut caller, 101 * MS, answer(node, nonce, late)).notices, []);
         assert!(caller.is_idle());
@@ -258,7 +269,7 @@ mod tests {
         let third = asked(&step(&mut caller, 110 * MS, answer(second.0, second.1, Err(CallError::Unknown))));
         let synced = Synced { revision: 2, response: Response::Range { kvs: vec![], count: 0, more: false } };
         let out = step(&mut caller, 120 * MS, answer(third.0, third.1, Ok(synced.clone())));
-        assert_eq!(out.notices, [Notice::Answered { op: 8, node: third.0, synced }]);
+        assert_eq!(out.notices, [Notice::Answered { op: 8, node: third.0, nonce: third.1, synced }]);
     }
 
     #[test]

@@ -145,10 +145,12 @@ pub struct Gateway<K> {
 }
 
 impl<K: Clone> Gateway<K> {
-    /// A gateway around this client, which nobody else uses. `entropy` must differ from gateway to gateway and life to life: leases are
-    /// named after it.
-    pub fn new(client: Client, config: GatewayConfig, entropy: u64) -> Self {
+    /// The gateway of this node, around this client, which nobody else uses. `entropy` must differ from gateway to gateway and life to life:
+    /// leases are named after it.
+    pub fn new(node: NodeId, mut client: Client, config: GatewayConfig, entropy: u64) -> Self {
         let GatewayConfig { patience, calls_max } = config;
+        // Should all that the client was told of be gone, the node will know who has come.
+        client.nodes.entry(node).or_default();
         Gateway { client, patience, calls_max, calls: BTreeMap::new(), last_op: 0, entropy, leases: 0, spare: Output::default() }
     }
 
@@ -279,7 +281,7 @@ mod tests {
     fn gateway() -> Gateway<u32> {
         let config = Config { retry_after_min: 10 * MS, retry_after_max: 100 * MS };
         let client = Client::new(9, 0, config, Membership::initial([1, 2, 3]), 5);
-        Gateway::new(client, GatewayConfig { patience: 1_000 * MS, calls_max: 2 }, 5)
+        Gateway::new(9, client, GatewayConfig { patience: 1_000 * MS, calls_max: 2 }, 5)
     }
 
     fn call(gateway: &mut Gateway<u32>, now: Nanos, caller: u32, request: Request) -> GatewayOutput<u32> {

@@ -211,6 +211,8 @@ pub enum Notice {
         op: u64,
         /// The node.
         node: NodeId,
+        /// Which try it answers.
+        nonce: u64,
         /// The result.
         synced: Synced<Response>,
     },

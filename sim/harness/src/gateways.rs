@@ -17,9 +17,18 @@ const CALLS_MAX: usize = 64;
 /// Who called, by what name of the try.
 pub(crate) type CallName = (u32, u64);
 
-/// Which operation each call is a try of.
+/// The calls of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(BTreeMap<CallName, u64>);
+pub(crate) struct Calls(BTreeMap<CallName, Call>);
+
+/// A call.
+#[derive(Debug)]
+struct Call {
+    /// The operation that it is a try of.
+    op: u64,
+    /// Applied index at which it was served, if it is a read that was.
+    applied: Option<u64>,
+}
 
 /// What came of a call, as it is said in a message.
 pub(crate) fn call_result(answer: Result<Outcome, CallError>) -> Result<Synced<Response>, CallError> {
@@ -42,7 +51,7 @@ impl Cluster {
         let patience = config.retry_after_max / 4 * 3;
         let entropy = curp::splitmix64(birth.entropy);
         let client = client::Client::new(gateway_address(id), birth.life, config, membership, entropy);
-        Gateway::new(client, GatewayConfig { patience, calls_max: CALLS_MAX }, entropy)
+        Gateway::new(id, client, GatewayConfig { patience, calls_max: CALLS_MAX }, entropy)
     }
 
     /// A message that goes over a connection: to which node, in which life of it.
@@ -55,8 +64,16 @@ impl Cluster {
 
     /// A client calls a node for an operation.
     pub(crate) fn note_call(&mut self, client: u32, op: u64, nonce: u64) {
-        self.calls.0.insert((client, nonce), op);
+        self.calls.0.insert((client, nonce), Call { op, applied: None });
         self.observer.fire(const { probe("call_sent") }, None);
+    }
+
+    /// A client has the answer to a call. Of several tries of a read, this is the one that counts.
+    pub(crate) fn note_answer(&mut self, client: u32, nonce: u64, synced: Synced<Response>) {
+        self.observer.fire(const { probe("call_answered") }, None);
+        let Some(&Call { op, applied: Some(applied) }) = self.calls.0.get(&(client, nonce)) else { return };
+        self.history.get_mut(op).applied_index = Some(applied);
+        self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
     }
 
     /// Writes what a gateway did for a call into the trace, as its client's.
@@ -68,8 +85,9 @@ impl Cluster {
             }
             return;
         };
-        let Some(&op) = self.calls.0.get(&call) else { return };
         let client = call.0;
+        let Some(call) = self.calls.0.get_mut(&call) else { return };
+        let op = call.op;
         let event = match notice {
             Notice::Proposed { id, first_incomplete, read, request, .. } => {
                 self.history.get_mut(op).propose_id = id;
@@ -85,9 +103,9 @@ impl Cluster {
                 self.observer.fire(const { probe("synced_completed") }, None);
                 ClientEvent::SyncedComplete { op, id, synced }
             }
-            Notice::Read { applied, synced, .. } => {
-                self.history.get_mut(op).applied_index = Some(applied);
-                ClientEvent::ReadComplete { op, applied, synced }
+            Notice::Read { applied, .. } => {
+                call.applied = Some(applied);
+                return;
             }
             _ => return,
         };

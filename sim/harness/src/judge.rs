@@ -46,7 +46,7 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
             missing.push(format!("operation {} of client c{} has not come to its end", running.op, caller.address));
         }
     }
-    let busy = cluster.processes.iter().filter(|p| p.up && !hosts.gateway_is_idle(p.id));
+    let busy = cluster.processes.iter().filter(|p| p.up && cluster.members.committed.is_member(p.id) && !hosts.gateway_is_idle(p.id));
     missing.extend(busy.map(|p| format!("the gateway of node n{} still waits for a synced result", p.id)));
     missing.extend(cluster.operator.busy_with());
     let member = |p: &&Process| cluster.members.committed.is_member(p.id) && !p.gone;

@@ -191,10 +191,11 @@ impl Cluster {
                 self.operation_ended(client, op, heard);
             }
             Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
-            Notice::Answered { op, synced, .. } => {
+            Notice::Answered { op, nonce, synced, .. } => {
                 self.observe(client, op, &synced.response, Some(synced.revision), waits);
-                self.observer.fire(const { probe("call_answered") }, None);
-                self.operation_ended(client, op, Heard::Answer(synced.response));
+                let heard = Heard::Answer(synced.response.clone());
+                self.note_answer(client, nonce, synced);
+                self.operation_ended(client, op, heard);
             }
             Notice::Invalid { op, error } => {
                 self.observer.client(client, ClientEvent::Fail { op });

@@ -15,7 +15,7 @@ use tokio::time::{Duration, timeout};
 use crate::cluster::Cluster;
 
 /// Longer, and the outcome is unknown.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 const MS: Nanos = 1_000_000;
 
 /// The history as it grows, on one clock for all clients.
@@ -46,7 +46,7 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn invoke(&self, client: u32, request: Request) -> (u64, oneshot::Receiver<bool>) {
+    pub(crate) fn invoke(&self, client: u32, request: Request) -> (u64, oneshot::Receiver<bool>) {
         let (tell, answered) = oneshot::channel();
         let mut pages = self.lock();
         let id = pages.operations.len() as u64;
@@ -69,11 +69,11 @@ impl Book {
     }
 
     /// The caller has stopped waiting.
-    fn give_up(&self, id: u64) {
+    pub(crate) fn give_up(&self, id: u64) {
         self.lock().waiting.remove(&id);
     }
 
-    fn note(&self, notice: Notice) {
+    pub(crate) fn note(&self, notice: Notice) {
         let now = self.now();
         let mut pages = self.lock();
         let (id, outcome) = match notice {
@@ -86,7 +86,7 @@ impl Book {
                 (operation.fast, operation.fast_at) = (Some(response), Some(now));
                 (op, Outcome::Ok)
             }
-            Notice::Synced { op, synced, .. } | Notice::Read { op, synced, .. } => {
+            Notice::Synced { op, synced, .. } | Notice::Read { op, synced, .. } | Notice::Answered { op, synced, .. } => {
                 let operation = &mut pages.operations[op as usize];
                 operation.synced = Some(SyncedResponse { header: Header { revision: synced.revision }, response: synced.response });
                 operation.synced_at = Some(now);
@@ -95,7 +95,7 @@ impl Book {
             Notice::Invalid { op, .. } => (op, Outcome::Fail),
             Notice::Lost { op } => (op, Outcome::Unknown),
             Notice::SessionOpen { .. } | Notice::SessionEnded { .. } | Notice::Retried { .. } | Notice::Admin { .. } => return,
-            Notice::Called { .. } | Notice::Answered { .. } => return,
+            Notice::Called { .. } => return,
             Notice::Registered { .. } | Notice::Watch { .. } | Notice::SentKeepAlive { .. } | Notice::KeptAlive { .. } => return,
         };
         // The first answer ends it, for a caller that still waits.

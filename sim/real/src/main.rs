@@ -1,5 +1,6 @@
-//! `cargo test-real`: three real processes on loopback, with real files and sockets. Clients put and get; the leader is killed (kill -9)
-//! and restarted, then all three are; everything is read back; and the history is judged by the checker that judges simulated runs.
+//! `cargo test-real`: three real processes on loopback, with real files and sockets. Clients of both kinds, native ones and those of the crate
+//! etcd-client, put and get; the leader is killed (kill -9) and restarted, then all three are; everything is read back; and the history is judged
+//! by the checker that judges simulated runs. Then etcd's API is gone through, by the crate and by etcdctl.
 //!
 //! The processes are this very binary with the word `server` first, which is then the program of `cargo server`. None is left behind:
 //! each ends when its stdin does, which is when this process is gone, however it went.
@@ -9,11 +10,17 @@
 //! | `main.rs` | the story |
 //! | `cluster.rs` | the processes |
 //! | `caller.rs` | a client with a caller in it, and the history |
+//! | `etcd.rs` | the crate etcd-client: callers in the same history, and a tour of the API |
+//! | `etcdctl.rs` | etcd's own command line client, where it is installed |
 
 #[cfg(not(madsim))]
 mod caller;
 #[cfg(not(madsim))]
 mod cluster;
+#[cfg(not(madsim))]
+mod etcd;
+#[cfg(not(madsim))]
+mod etcdctl;
 
 #[cfg(madsim)]
 fn main() -> std::process::ExitCode {
@@ -53,9 +60,13 @@ mod story {
 
     use crate::caller::{Book, Caller};
     use crate::cluster::Cluster;
+    use crate::etcd::EtcdCaller;
+    use crate::etcdctl::Etcdctl;
 
-    pub(crate) const TIME_MAX: Duration = Duration::from_secs(180);
+    pub(crate) const TIME_MAX: Duration = Duration::from_secs(300);
     const CLIENTS: u32 = 3;
+    /// As many again come through etcd's API.
+    const ETCD_CLIENTS: u32 = 3;
     const KEYS: u64 = 8;
     /// Operations of each client in each phase.
     const OPERATIONS: u64 = 60;
@@ -67,12 +78,19 @@ mod story {
         let book = Arc::new(Book::default());
         let mut callers: Vec<Caller> = (1..=CLIENTS).map(|c| Caller::new(c, &cluster, book.clone())).collect::<Result<_, _>>()?;
 
-        phase(&mut callers, 0).await;
+        let endpoints: Vec<String> = cluster.client_addresses().into_values().collect();
+        cluster.leader().await?;
+        let mut etcd = Vec::new();
+        for address in CLIENTS + 1..=CLIENTS + ETCD_CLIENTS {
+            etcd.push(EtcdCaller::new(address, &endpoints, book.clone()).await?);
+        }
+
+        phase(&mut callers, &mut etcd, 0).await;
         let leader = cluster.leader().await?;
         cluster.kill(leader)?;
-        phase(&mut callers, 1).await;
+        phase(&mut callers, &mut etcd, 1).await;
         cluster.restart(leader)?;
-        phase(&mut callers, 2).await;
+        phase(&mut callers, &mut etcd, 2).await;
         let unread = read_everything(&mut callers).await;
         for id in cluster.ids() {
             cluster.kill(id)?;
@@ -84,46 +102,69 @@ mod story {
         drop(callers);
 
         let history = book.take();
+        crate::etcd::tour(&endpoints, cluster.ids().len()).await?;
+        let etcdctl = match Etcdctl::find(endpoints) {
+            Some((etcdctl, version)) => {
+                let members = cluster.ids().len();
+                let toured = tokio::task::spawn_blocking(move || etcdctl.tour(members)).await;
+                toured.map_err(|error| error.to_string())??;
+                format!("etcdctl {version} too")
+            }
+            None => "etcdctl is not installed, and left out (Debian's package etcd-client)".to_owned(),
+        };
         let answered = history.iter().filter(|op| op.outcome == history::Outcome::Ok).count();
         let fast = history.iter().filter(|op| op.ret.is_some() && op.fast_at == op.ret).count();
         let budget = check::Budget { steps: SEARCH_STEPS, ..check::Budget::default() };
         let judgement = check::judge(&history, None, check::Level::All, budget).map_err(|error| error.to_string())?;
-        let counts = format!("{} operations, {answered} answered, {fast} of them fast first", history.len());
+        let called = history.iter().filter(|op| op.client > CLIENTS && op.outcome == history::Outcome::Ok).count();
+        let counts = format!("{} operations, {answered} answered, {fast} of them fast first, {called} by etcd-client", history.len());
         match judgement.verdict {
             check::Verdict::Ok if unread > 0 => Err(format!("{counts}: {unread} reads at the end were not answered")),
+            check::Verdict::Ok if called < history.len() / 5 => Err(format!("{counts}: few calls of etcd-client were answered")),
             check::Verdict::Ok if fast == 0 => Err(format!("{counts}: the fast path was never taken")),
-            check::Verdict::Ok => Ok(format!("three processes, node {leader} killed and restarted, then all; {counts}; linearizable")),
+            check::Verdict::Ok => Ok(format!(
+                "three processes, node {leader} killed and restarted, then all; {counts}; linearizable; etcd's API as expected; {etcdctl}"
+            )),
             verdict => Err(format!("{counts}: {verdict:?}: {}", judgement.message)),
         }
     }
 
-    /// Every client does its operations, all clients at once.
-    async fn phase(callers: &mut [Caller], phase: u64) {
-        let mut running = Vec::new();
+    /// Every client does its operations, all clients of both kinds at once.
+    async fn phase(callers: &mut [Caller], etcd: &mut Vec<EtcdCaller>, phase: u64) {
+        let (mut native, mut others) = (Vec::new(), Vec::new());
         for caller in callers.iter() {
             let caller = caller.clone();
-            running.push(tokio::spawn(async move {
+            native.push(tokio::spawn(async move {
                 for i in 0..OPERATIONS {
-                    let drawn = curp::splitmix64(u64::from(caller.address()) << 32 | phase << 16 | i);
-                    let key = format!("k{}", drawn % KEYS);
-                    let request = if drawn >> 32 & 3 == 0 {
-                        get(&key)
-                    } else {
-                        let value = format!("{phase}.{}.{i}", caller.address());
-                        Request::Put(PutRequest {
-                            key: key.as_str().into(),
-                            value: value.as_str().into(),
-                            prev_kv: false,
-                            ..PutRequest::default()
-                        })
-                    };
-                    caller.request(request).await;
+                    caller.request(drawn(caller.address(), phase, i)).await;
                 }
             }));
         }
-        for task in running {
+        for mut caller in etcd.drain(..) {
+            others.push(tokio::spawn(async move {
+                for i in 0..OPERATIONS {
+                    caller.request(drawn(caller.address(), phase, i)).await;
+                }
+                caller
+            }));
+        }
+        for task in native {
             let _ = task.await;
         }
+        for task in others {
+            etcd.extend(task.await);
+        }
+    }
+
+    /// A client's operation: one in four is a get.
+    fn drawn(address: u32, phase: u64, i: u64) -> Request {
+        let drawn = curp::splitmix64(u64::from(address) << 32 | phase << 16 | i);
+        let key = format!("k{}", drawn % KEYS);
+        if drawn >> 32 & 3 == 0 {
+            return get(&key);
+        }
+        let value = format!("{phase}.{address}.{i}");
+        Request::Put(PutRequest { key: key.as_str().into(), value: value.as_str().into(), ..PutRequest::default() })
     }
 
     fn get(key: &str) -> Request {

@@ -51,7 +51,7 @@ pub(super) fn start(
     // No two lives of a gateway have the same numbers for what they ask.
     let life = (splitmix64(entropy) >> 33) as u32;
     let client = Client::new(gateway_address(id), life, config, membership, splitmix64(entropy.wrapping_add(1)));
-    let gateway = Gateway::new(client, GatewayConfig { patience: PATIENCE, calls_max: CALLS_MAX }, entropy);
+    let gateway = Gateway::new(id, client, GatewayConfig { patience: PATIENCE, calls_max: CALLS_MAX }, entropy);
     let front = EtcdFront::start(host, gateway);
     let receiver = front.clone();
     tokio::spawn(async move {

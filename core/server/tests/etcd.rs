@@ -1,0 +1,350 @@
+//! etcd's services of a node of its own cluster, called over madsim's simulated streams by the clients generated from the same messages.
+#![cfg(madsim)]
+
+use client::{Client, Gateway, GatewayConfig, gateway_address};
+use curp::{Address, ClientAddress, Config, Membership, Message, Nanos, NodeId, Outgoing, Reply, TaskId};
+use kv::Request as Command;
+use node::{Node, Write};
+use server::etcd::wire::etcdserverpb as w;
+use server::etcd::{EtcdFront, EtcdHost, EtcdServices};
+use server::rpc::{self, Board, Channel, ClientCalls, PeerCalls, Services};
+use server::{Clock, CurpNode, Host, Processor, Start, Storage, Transport};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Duration, sleep, timeout};
+use tonic::Code;
+use tonic::codegen::tokio_stream::Stream;
+
+const MS: Nanos = 1_000_000;
+
+fn now() -> Nanos {
+    madsim::time::TimeHandle::current().elapsed().as_nanos() as Nanos
+}
+
+fn until(due: Nanos) -> Duration {
+    Duration::from_nanos(due.saturating_sub(now()).max(1))
+}
+
+/// A host whose writes end at once.
+struct Bench {
+    ends: UnboundedSender<Write>,
+    calls: PeerCalls,
+}
+
+impl Clock for Bench {
+    fn now(&self) -> Nanos {
+        now()
+    }
+
+    fn until(&self, due: Nanos) -> Duration {
+        until(due)
+    }
+}
+
+impl Storage for Bench {
+    fn submit(&self, write: Write) {
+        let _ = self.ends.send(write);
+    }
+}
+
+impl Transport for Bench {
+    type Note = ();
+
+    fn note(&self, _: &Node, _: &Outgoing<Command>) {}
+
+    fn send(&self, outgoing: Outgoing<Command>, (): ()) {
+        self.calls.send(outgoing.to, outgoing.message);
+    }
+}
+
+impl Processor for Bench {
+    async fn execute(&self, _: TaskId) {}
+}
+
+impl Host for Bench {
+    fn event(&self, _: node::Event) {}
+
+    fn fatal(&self, reason: String) {
+        panic!("{reason}");
+    }
+}
+
+struct GatewayBench {
+    calls: ClientCalls,
+    board: Arc<Mutex<PeerCalls>>,
+    node: CurpNode<Bench>,
+}
+
+impl Clock for GatewayBench {
+    fn now(&self) -> Nanos {
+        now()
+    }
+
+    fn until(&self, due: Nanos) -> Duration {
+        until(due)
+    }
+}
+
+impl EtcdHost for GatewayBench {
+    fn send(&self, to: NodeId, message: Message<Command>) {
+        self.calls.send(to, message);
+    }
+
+    fn answer(&self, to: ClientAddress, reply: Reply<Command>) {
+        self.board.lock().unwrap().send(Address::Client(to), Message::Reply(reply));
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Node) -> R) -> R {
+        self.node.inspect(look)
+    }
+
+    fn cluster(&self) -> u64 {
+        77
+    }
+}
+
+/// The only node of a cluster, which serves until its process is killed.
+async fn serve(at: SocketAddr) {
+    let (inbox, arrivals) = unbounded_channel();
+    let (ends, mut writes) = unbounded_channel::<Write>();
+    let board = Arc::<Board>::default();
+    let calls = || PeerCalls::new(1, &BTreeMap::new(), inbox.clone(), board.clone()).expect("no address is none");
+    let config = Config { election_timeout: (50 * MS, 100 * MS), heartbeat_interval: 20 * MS, ..Config::default() };
+    let membership = Membership::initial([1]);
+    let start = Start { id: 1, config, membership: membership.clone(), files: BTreeMap::new(), first: true, entropy: 7 };
+    let (node, _) = CurpNode::start(Arc::new(Bench { ends, calls: calls() }), start).expect("an empty directory is not damaged");
+    let disk = node.clone();
+    tokio::spawn(async move {
+        while let Some(write) = writes.recv().await {
+            disk.disk_done(write.token, write.sync);
+        }
+    });
+    let (replies, mut replied) = unbounded_channel();
+    let to_nodes = ClientCalls::of_gateway(1, &[(1, at.to_string())].into(), replies).expect("an address");
+    let retries = client::Config { retry_after_min: 50 * MS, retry_after_max: 500 * MS };
+    let client = Client::new(gateway_address(1), 1, retries, membership, 9);
+    let gateway = Gateway::new(1, client, GatewayConfig { patience: 3_000 * MS, calls_max: 64 }, 9);
+    let host = GatewayBench { calls: to_nodes, board: Arc::new(Mutex::new(calls())), node: node.clone() };
+    let front = EtcdFront::start(Arc::new(host), gateway);
+    let receiver = front.clone();
+    tokio::spawn(async move {
+        while let Some(client::Input::Message { from, reply }) = replied.recv().await {
+            receiver.receive(from, reply);
+        }
+    });
+    let services = Services::new(inbox.clone(), board.clone());
+    tokio::spawn(rpc::serve_all_clients(services, EtcdServices::new(front.clone()), at, std::future::pending()));
+    node.serve_beside(arrivals, |arrival| front.take(arrival)).await;
+}
+
+/// A test, with a way to the services.
+fn simulate<F: Future<Output = ()> + Send>(test: impl FnOnce(Channel) -> F + Send + 'static)
+where
+    F: 'static,
+{
+    let run = move || {
+        madsim::runtime::Runtime::with_seed_and_config(1, madsim::Config::default()).block_on(async {
+            let at = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), 2379);
+            let handle = madsim::runtime::Handle::current();
+            handle.create_node().ip(at.ip()).init(move || serve(at)).build();
+            let client = handle.create_node().ip(Ipv4Addr::new(10, 0, 1, 1).into()).build();
+            let channel = rpc::connect(&at.to_string()).expect("an address");
+            client.spawn(async { timeout(Duration::from_secs(60), test(channel)).await }).await.expect("no panic").expect("in time");
+        });
+    };
+    std::thread::spawn(run).join().expect("the test holds");
+}
+
+/// What a test says on a stream.
+struct Said<T>(UnboundedReceiver<T>);
+
+impl<T> Stream for Said<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(context)
+    }
+}
+
+fn put(key: &str, value: &str) -> w::PutRequest {
+    w::PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+}
+
+fn get(key: &str) -> w::RangeRequest {
+    w::RangeRequest { key: key.into(), ..Default::default() }
+}
+
+fn create(key: &str, start_revision: i64) -> w::WatchRequest {
+    let create = w::WatchCreateRequest { key: key.into(), start_revision, ..Default::default() };
+    w::WatchRequest { request_union: Some(w::watch_request::RequestUnion::CreateRequest(create)) }
+}
+
+#[test]
+fn keys_have_headers_and_errors_have_their_words() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let done = kv.put(put("a", "1")).await.expect("it is taken").into_inner();
+        let header = done.header.expect("a synced answer has one");
+        assert_eq!((header.cluster_id, header.member_id, header.revision, header.raft_term), (77, 1, 2, 1));
+        let got = kv.range(get("a")).await.expect("it is read").into_inner();
+        assert_eq!((got.count, got.kvs[0].value.as_slice(), got.kvs[0].mod_revision), (1, b"1".as_slice(), 2));
+        let refused = kv.put(put("", "1")).await.expect_err("no key");
+        assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "etcdserver: key is not provided"));
+        let refused = kv.put(w::PutRequest { lease: 5, ..put("a", "2") }).await.expect_err("no such lease");
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, "etcdserver: requested lease not found"));
+        let refused = kv.range(w::RangeRequest { sort_order: 9, ..get("a") }).await.expect_err("no such order");
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        kv.compact(w::CompactionRequest { revision: 2, physical: true }).await.expect("it is there");
+        let refused = kv.range(w::RangeRequest { revision: 1, ..get("a") }).await.expect_err("it is gone");
+        assert_eq!(refused.code(), Code::OutOfRange);
+    });
+}
+
+#[test]
+fn many_calls_at_once_are_all_answered() {
+    simulate(|channel| async move {
+        let mut tasks = Vec::new();
+        for i in 0..40 {
+            let mut kv = w::kv_client::KvClient::new(channel.clone());
+            tasks.push(tokio::spawn(async move {
+                kv.put(put(&format!("k{i}"), "1")).await.expect("it is taken");
+                kv.range(get(&format!("k{i}"))).await.expect("it is read").into_inner().count
+            }));
+        }
+        for task in tasks {
+            assert_eq!(task.await.expect("no panic"), 1);
+        }
+    });
+}
+
+#[test]
+fn members_and_status() {
+    simulate(|channel| async move {
+        let mut cluster = w::cluster_client::ClusterClient::new(channel.clone());
+        let listed = cluster.member_list(w::MemberListRequest { linearizable: true }).await.expect("it is known").into_inner();
+        assert_eq!(listed.members.iter().map(|m| (m.id, m.name.as_str(), m.is_learner)).collect::<Vec<_>>(), [(1, "node-1", false)]);
+        let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.2:2380".to_owned()], is_learner: true };
+        let added = cluster.member_add(add.clone()).await.expect("it joins").into_inner().member.expect("it has a name");
+        assert_eq!((added.id, added.peer_urls, added.is_learner), (2, add.peer_urls.clone(), true));
+        let refused = cluster.member_add(w::MemberAddRequest { is_learner: false, ..add }).await.expect_err("not at once");
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        let left = cluster.member_remove(w::MemberRemoveRequest { id: 2 }).await.expect("it leaves").into_inner();
+        assert_eq!(left.members.len(), 1);
+        let refused = cluster.member_remove(w::MemberRemoveRequest { id: 9 }).await.expect_err("nobody");
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, "etcdserver: member not found"));
+        let mut maintenance = w::maintenance_client::MaintenanceClient::new(channel);
+        let status = maintenance.status(w::StatusRequest {}).await.expect("it is known").into_inner();
+        assert_eq!((status.leader, status.raft_term, status.is_learner), (1, 1, false));
+        let hash = |revision| w::HashKvRequest { revision };
+        assert_eq!(maintenance.hash_kv(hash(1)).await.expect("it is there").into_inner().hash_revision, 1);
+        assert_eq!(maintenance.hash_kv(hash(9)).await.expect_err("it is not").code(), Code::OutOfRange);
+        assert_eq!(maintenance.defragment(w::DefragmentRequest {}).await.expect_err("no").code(), Code::Unimplemented);
+    });
+}
+
+#[test]
+fn a_stream_of_watchers_tells_each_its_own_in_order() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        kv.put(put("a", "1")).await.expect("it is taken");
+        let (say, said) = unbounded_channel();
+        let mut watch = w::watch_client::WatchClient::new(channel);
+        let mut told = watch.watch(Said(said)).await.expect("it is served").into_inner();
+        say.send(create("a", 2)).expect("it listens");
+        say.send(create("b", 0)).expect("it listens");
+        let mut events = BTreeMap::<i64, Vec<(i64, Vec<u8>)>>::new();
+        let (mut created, mut written) = (Vec::new(), false);
+        while events.values().map(Vec::len).sum::<usize>() < 6 {
+            let next = told.message().await.expect("it goes on").expect("it goes on");
+            if next.created {
+                created.push(next.watch_id);
+            }
+            let pairs = next.events.into_iter().map(|event| event.kv.expect("a pair")).map(|pair| (pair.mod_revision, pair.value));
+            events.entry(next.watch_id).or_default().extend(pairs);
+            if created.len() == 2 && !std::mem::replace(&mut written, true) {
+                for (key, value) in [("a", "2"), ("b", "3"), ("a", "4"), ("b", "5"), ("a", "6")] {
+                    kv.put(put(key, value)).await.expect("it is taken");
+                }
+            }
+        }
+        assert_eq!(created, [0, 1]);
+        let values = |id: i64| events[&id].iter().map(|(revision, value)| (*revision, value[0] - b'0')).collect::<Vec<_>>();
+        assert_eq!((values(0), values(1)), (vec![(2, 1), (3, 2), (5, 4), (7, 6)], vec![(4, 3), (6, 5)]));
+        // How far all are, when asked; then one is canceled.
+        let ask = |request| say.send(w::WatchRequest { request_union: Some(request) }).expect("it listens");
+        ask(w::watch_request::RequestUnion::ProgressRequest(w::WatchProgressRequest {}));
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.events.len(), next.header.map(|header| header.revision)), (-1, 0, Some(7)));
+        ask(w::watch_request::RequestUnion::CancelRequest(w::WatchCancelRequest { watch_id: 0 }));
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.canceled), (0, true));
+        kv.compact(w::CompactionRequest { revision: 7, physical: false }).await.expect("it is there");
+        say.send(create("a", 3)).expect("it listens");
+        let (first, second) = (told.message().await.expect("made").expect("made"), told.message().await.expect("ended").expect("ended"));
+        assert_eq!((first.created, second.canceled, second.compact_revision), (true, true, 7));
+    });
+}
+
+#[test]
+fn a_stream_that_is_not_read_holds_up_no_other() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let mut watch = w::watch_client::WatchClient::new(channel);
+        let streams = [unbounded_channel(), unbounded_channel()];
+        let [(slow, slow_said), (fast, fast_said)] = streams;
+        for say in [&slow, &fast] {
+            say.send(create("a", 0)).expect("it listens");
+        }
+        let mut unread = watch.watch(Said(slow_said)).await.expect("it is served").into_inner();
+        let mut told = watch.watch(Said(fast_said)).await.expect("it is served").into_inner();
+        assert!(told.message().await.expect("made").expect("made").created);
+        let writes = 300;
+        let mut seen = 0;
+        for i in 0..writes {
+            kv.put(put("a", &i.to_string())).await.expect("it is taken");
+            if i % 10 == 0 {
+                while seen < i {
+                    seen += told.message().await.expect("it goes on").expect("it goes on").events.len();
+                }
+            }
+        }
+        // Whoever begins to read late has all of it.
+        let mut late = 0;
+        while late < writes {
+            late += unread.message().await.expect("it goes on").expect("it goes on").events.len();
+        }
+        assert_eq!(late, writes);
+    });
+}
+
+#[test]
+fn leases_are_named_kept_alive_and_gone() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let mut leases = w::lease_client::LeaseClient::new(channel);
+        let granted = leases.lease_grant(w::LeaseGrantRequest { ttl: 2, id: 0 }).await.expect("it is taken").into_inner();
+        assert!(granted.id != 0 && granted.ttl == 2, "{granted:?}");
+        kv.put(w::PutRequest { lease: granted.id, ..put("a", "1") }).await.expect("it is there");
+        let (say, said) = unbounded_channel();
+        let mut kept = leases.lease_keep_alive(Said(said)).await.expect("it is served").into_inner();
+        for _ in 0..5 {
+            say.send(w::LeaseKeepAliveRequest { id: granted.id }).expect("it listens");
+            assert_eq!(kept.message().await.expect("it goes on").expect("it goes on").ttl, 2);
+            sleep(Duration::from_millis(900)).await;
+        }
+        let ask = w::LeaseTimeToLiveRequest { id: granted.id, keys: true };
+        let left = leases.lease_time_to_live(ask).await.expect("it is there").into_inner();
+        assert_eq!((left.granted_ttl, left.keys), (2, vec![b"a".to_vec()]));
+        let listed = leases.lease_leases(w::LeaseLeasesRequest {}).await.expect("they are known").into_inner();
+        assert_eq!(listed.leases.iter().map(|lease| lease.id).collect::<Vec<_>>(), [granted.id]);
+        sleep(Duration::from_secs(4)).await;
+        assert_eq!(kv.range(get("a")).await.expect("it is read").into_inner().count, 0, "its time is over");
+        say.send(w::LeaseKeepAliveRequest { id: granted.id }).expect("it listens");
+        assert_eq!(kept.message().await.expect("it goes on").expect("it goes on").ttl, 0, "there is none to keep");
+    });
+}
