@@ -123,7 +123,7 @@ TNode == {1, 2, 3}
 TVoters == {1, 2, 3}
 TMaxTerm == 2
 TClients == {2}
-TCmds == <<[cl |-> 2, seq |-> 1, fi |-> 1, rd |-> {}, wr |-> {1}]>>
+TCmds == <<[cl |-> 2, seq |-> 1, fi |-> 1, rd |-> {}, wr |-> {1}, all |-> FALSE]>>
 TReads == <<>>
 Trace1 == <<
 [a |-> "Propose", i |-> 0, c |-> 1, fi |-> 1],

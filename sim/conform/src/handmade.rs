@@ -3,10 +3,10 @@
 
 use curp::{
     Applied, ConfigCause, ConfigChange, ConfigVersion, Entry, Event as NodeEvent, HardState, Index, LogBase, Membership, NodeId, Payload,
-    Record, SnapshotMeta, Term,
+    Record, SnapshotMeta, Synced, Term,
 };
 use history::{Stamped, WorldEvent};
-use kv::Request;
+use kv::{LeaseRevokeRequest, Request, Response};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,6 +181,7 @@ impl Cluster {
             let outcome = match entry.payload {
                 Payload::Config { .. } => Applied::Configured,
                 Payload::Shutdown => Applied::ShutDown,
+                Payload::Own { .. } => Applied::Done(Synced { revision: 1, response: Response::LeaseRevoke }),
                 _ => Applied::Nothing,
             };
             self.say(n, NodeEvent::Apply { index: entry.index, id: None, outcome, state_hash: 0 });
@@ -241,6 +242,8 @@ fn story() -> Vec<Stamped> {
     c.say(1, NodeEvent::OpenFastPath { term: 1 });
     // A learner, which begins from a snapshot, and is promoted.
     c.configure(1, &[1, 2, 3], &[4]);
+    // A revoke of the leader's own, of a lease that there is not.
+    c.propose(1, |_| Payload::Own { command: Arc::new(Request::LeaseRevoke(LeaseRevokeRequest { id: 7, stamp: Some(1) })) });
     c.settle(1, &[2]);
     c.snapshot(1);
     c.start(4);
@@ -252,7 +255,7 @@ fn story() -> Vec<Stamped> {
     c.snapshot(4);
     // It starts again from its snapshot.
     c.crash(4);
-    (c.node(4).snapshot, c.node(4).base) = (3, LogBase { index: 3, term: 1 });
+    (c.node(4).snapshot, c.node(4).base) = (4, LogBase { index: 4, term: 1 });
     c.start(4);
     // The leader is removed, and hands over.
     c.configure(1, &[2, 3, 4], &[]);
@@ -301,6 +304,9 @@ fn members_snapshots_and_a_shutdown_conform_and_their_mutations_do_not() {
             let count = changed.iter().filter(|m| (m.family, m.kind) == (family, kind)).count();
             assert!(count >= 4, "{family}, {kind}: {count}");
         }
+    }
+    for label in ["AppendOwn", "AppendOwn.term", "AppendOwn.index"] {
+        assert!(all.iter().any(|m| m.label == label), "{label}");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let tlc = match Tlc::find(&root) {
