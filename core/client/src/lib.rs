@@ -11,7 +11,9 @@
 //! for it. It never forgets a node: should all present members be gone when it wakes up, someone it met once may know the rest.
 
 mod admin;
+mod leases;
 mod rounds;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,10 +22,12 @@ use curp::{
     AdminDone, AdminRefusal, ClientAddress, ClientId, ConfigChange, ConfigVersion, Leadership, Membership, Message, Nanos, NodeId,
     Proposal, ProposeId, ReadId, Refusal, Reply, Synced, Term, splitmix64,
 };
-use kv::{LeaseId, Request, Response, WatchCreateRequest, WatchResponse};
+use kv::{LEASE_NONE, LeaseGrantRequest, LeaseId, Request, Response, WatchCreateRequest, WatchResponse, made_lease_id};
 use mutants::Mutant;
 
 use admin::PendingAdmin;
+use leases::KeepAlives;
+use watch::Watch;
 
 /// Times, the same for every client, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -278,6 +282,10 @@ struct PendingRead {
     op: u64,
     command: Arc<Request>,
     retry: Retry,
+    /// It belongs to a stream of keep-alives.
+    stream: bool,
+    /// When it was first sent.
+    sent: Option<Nanos>,
 }
 
 /// When to try again.
@@ -332,7 +340,12 @@ pub struct Client {
     reads: BTreeMap<u64, PendingRead>,
     /// Operators' wishes under way, by nonce.
     admins: BTreeMap<u64, PendingAdmin>,
-    next_read: u64,
+    /// Leases that are kept alive, by the caller's number.
+    keep_alives: BTreeMap<u64, KeepAlives>,
+    /// Watches, by the caller's number.
+    watches: BTreeMap<u64, Watch>,
+    /// The last number given to a read or a watcher.
+    last_number: u64,
 }
 
 impl Client {
@@ -354,7 +367,9 @@ impl Client {
             pending: BTreeMap::new(),
             reads: BTreeMap::new(),
             admins: BTreeMap::new(),
-            next_read: u64::from(life) << 32,
+            keep_alives: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            last_number: u64::from(life) << 32,
         };
         client.remember(&membership);
         client.membership = membership;
@@ -368,12 +383,16 @@ impl Client {
             Input::Message { from, reply } => self.on_reply(from, reply, now, out),
             Input::Invoke { op, request } => self.invoke(op, request, now, out),
             Input::Abandon { op } => {
-                self.reads.retain(|_, read| read.op != op);
+                self.reads.retain(|_, read| read.op != op || read.stream);
                 self.admins.retain(|_, admin| admin.op != op);
             }
             Input::Admin { op, node, wish } => self.wish(op, node, wish, now),
-            Input::Watch { .. } | Input::WatchNext { .. } | Input::WatchProgress { .. } | Input::EndWatch { .. } => {}
-            Input::KeepAlive { .. } | Input::EndKeepAlive { .. } => {}
+            Input::Watch { op, request, node } => self.watch(op, request, node, now),
+            Input::WatchNext { op } => self.watch_next(op, now),
+            Input::WatchProgress { op } => self.watch_progress(op, now),
+            Input::EndWatch { op } => self.end_watch(op, out),
+            Input::KeepAlive { op, lease } => self.keep_alive(op, lease, now),
+            Input::EndKeepAlive { op } => self.end_keep_alive(op),
             Input::EndSession => {
                 if let Session::Open { ending: ending @ None, .. } = &mut self.session {
                     *ending = Some(Retry::first(now));
@@ -393,7 +412,8 @@ impl Client {
             Session::None | Session::Open { .. } => None,
         };
         let discover = (self.leader.is_none() && !self.is_idle()).then_some(self.discover_due);
-        commands.chain(reads).chain(session).chain(discover).min()
+        let streams = self.keep_alives.values().filter_map(KeepAlives::due).chain(self.watches.values().filter_map(Watch::due));
+        commands.chain(reads).chain(streams).chain(session).chain(discover).min()
     }
 
     /// The configuration as far as known.
@@ -406,26 +426,34 @@ impl Client {
         &self.nodes
     }
 
-    /// Whether nothing is under way, in front of the caller or behind.
+    /// Whether nothing is under way, in front of the caller or behind. A watch or a stream of keep-alives is, until it ends.
     pub fn is_idle(&self) -> bool {
         let session_busy = match &self.session {
             Session::Beginning { .. } => true,
             Session::Open { ending, .. } => ending.is_some(),
             Session::None => false,
         };
-        self.pending.is_empty() && self.reads.is_empty() && self.waiting.is_empty() && self.admins.is_empty() && !session_busy
+        let streams_end = self.keep_alives.is_empty() && self.watches.is_empty();
+        self.pending.is_empty()
+            && self.reads.is_empty()
+            && self.waiting.is_empty()
+            && self.admins.is_empty()
+            && streams_end
+            && !session_busy
     }
 
     fn invoke(&mut self, op: u64, request: Request, now: Nanos, out: &mut Output) {
-        if let Err(error) = request.validate() {
+        // A grant without a name gets one with its id: until then any name stands for it.
+        let named = matches!(request, Request::LeaseGrant(LeaseGrantRequest { id: LEASE_NONE, .. })).then(|| with_lease_id(&request, 1));
+        if let Err(error) = named.as_ref().unwrap_or(&request).validate() {
             return out.notices.push(Notice::Invalid { op, error });
         }
-        if matches!(request, Request::Range(_)) {
-            self.next_read += 1;
+        if matches!(request, Request::Range(_)) || request.is_leaders() {
+            let number = self.new_number();
             let command = Arc::new(request.clone());
-            let read = Some(self.read_id(self.next_read));
+            let read = Some(self.read_id(number));
             out.notices.push(Notice::Proposed { op, id: None, first_incomplete: None, read, request });
-            self.reads.insert(self.next_read, PendingRead { op, command, retry: Retry::first(now) });
+            self.reads.insert(number, PendingRead { op, command, retry: Retry::first(now), stream: false, sent: None });
         } else {
             self.waiting.push_back((op, request));
             self.propose_waiting(now, out);
@@ -439,6 +467,7 @@ impl Client {
                 while let Some((op, request)) = self.waiting.pop_front() {
                     let id = ProposeId { client: *client, seq: *next };
                     *next += 1;
+                    let request = with_lease_id(&request, made_lease_id(id.client, id.seq));
                     let unsynced = |p: &&Pending| !(p.fast && mutants::on(Mutant::SessionAdvanceOnFast));
                     let first_incomplete = self.pending.values().find(unsynced).map_or(id.seq, |p| p.proposal.id.seq);
                     let (first, asked) = (Some(first_incomplete), request.clone());
@@ -467,7 +496,8 @@ impl Client {
                 self.on_executed(from, id, term, config, response, out);
             }
             Reply::Admin { nonce, result } => self.on_admin_reply(from, nonce, result, now, out),
-            Reply::Watch { .. } | Reply::Answer { .. } => {}
+            Reply::Watch { watch, pull, response } => self.on_watch_reply(watch, pull, response, now, out),
+            Reply::Answer { .. } => {}
             Reply::Conflict { term, .. } => self.learn(Leadership { term, leader: Some(from) }),
             Reply::Synced { id, synced } => self.on_synced(id, synced, out),
             Reply::Recorded { id, term, config, accepted, current } => {
@@ -490,7 +520,13 @@ impl Client {
             }
             Reply::SessionRefused { cluster } => self.redirect(from, cluster),
             Reply::Read { read, applied, synced } => {
-                if let Some(pending) = self.reads.remove(&read.1).filter(|_| read.0 == self.address) {
+                if read.0 != self.address {
+                    return;
+                }
+                let Some(pending) = self.reads.remove(&read.1) else { return };
+                if pending.stream {
+                    self.on_kept_alive(read.1, &pending, &synced.response, out);
+                } else {
                     out.notices.push(Notice::Read { op: pending.op, applied, node: from, synced });
                 }
             }
@@ -567,6 +603,7 @@ impl Client {
     fn hurry(&mut self) {
         self.pending.values_mut().for_each(|p| p.retry.hurry());
         self.admins.values_mut().for_each(|a| a.retry.hurry());
+        self.reads.values_mut().filter(|read| read.command.is_leaders()).for_each(|read| read.retry.hurry());
         match &mut self.session {
             Session::Beginning { retry, .. } | Session::Open { ending: Some(retry), .. } => retry.hurry(),
             Session::None | Session::Open { .. } => {}
@@ -625,6 +662,20 @@ impl Client {
 
     fn read_id(&self, number: u64) -> ReadId {
         (self.address, number)
+    }
+
+    /// A number for a read or a watcher, never given away again.
+    fn new_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+/// The request; a grant that leaves its name to the server, with this one.
+fn with_lease_id(request: &Request, made: LeaseId) -> Request {
+    match request {
+        Request::LeaseGrant(grant) if grant.id == LEASE_NONE => Request::LeaseGrant(LeaseGrantRequest { id: made, ..grant.clone() }),
+        request => request.clone(),
     }
 }
 

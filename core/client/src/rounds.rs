@@ -5,7 +5,7 @@ use kv::{Request, Response};
 use mutants::Mutant;
 use std::sync::Arc;
 
-use crate::{Client, Notice, Output, Pending, Retry, Session};
+use crate::{Client, Notice, Output, Pending, PendingRead, Retry, Session};
 
 impl Client {
     /// The pending command of an id, if it belongs to the present session.
@@ -95,6 +95,7 @@ impl Client {
         for seq in due {
             self.send_round(seq, now, out);
         }
+        self.run_keep_alives(now);
         let due: Vec<u64> = self.reads.iter().filter(|(_, r)| now >= r.retry.due).map(|(number, _)| *number).collect();
         for number in due {
             self.send_read(number, now, out);
@@ -103,6 +104,7 @@ impl Client {
         for nonce in due {
             self.send_admin(nonce, now, out);
         }
+        self.run_watches(now, out);
         self.send_session(now, out);
         if self.leader.is_none() && !self.is_idle() && now >= self.discover_due {
             let node = self.any_node();
@@ -154,19 +156,34 @@ impl Client {
         }
     }
 
-    /// One try of a read: to the leader, or, as often, to any node, which then asks the leader for its read index.
+    /// One try of a read: to the leader, or, as often, to any node, which then asks the leader for its read index. What only the leader can
+    /// answer goes to it alone; what any node may answer, to any.
     fn send_read(&mut self, number: u64, now: Nanos, out: &mut Output) {
         let anyone = self.any_node();
         let read = self.read_id(number);
-        let attempts = self.reads[&number].retry.attempts;
+        let PendingRead { op, ref command, retry: Retry { attempts, .. }, .. } = self.reads[&number];
+        let (leaders, local) = (command.is_leaders(), matches!(&**command, Request::Range(range) if range.serializable));
         let (wait, gap) = (self.backoff(attempts + 1), self.config.retry_after_min / 4);
-        let to = self.leader.map(|(_, leader)| leader).filter(|_| wait.is_multiple_of(2)).unwrap_or(anyone);
+        let leader = self.leader.map(|(_, leader)| leader);
+        let to = if leaders { leader } else { Some(leader.filter(|_| wait.is_multiple_of(2) && !local).unwrap_or(anyone)) };
         let pending = self.reads.get_mut(&number).expect("looked up above");
+        let Some(to) = to else {
+            // Nobody to send to; discovery runs, and hurries this along when it finds someone.
+            pending.retry.due = now + wait;
+            return;
+        };
         pending.retry = Retry { due: now + wait, attempts: attempts + 1, earliest: now + gap };
-        if attempts > 0 {
-            out.notices.push(Notice::Retried { op: pending.op });
+        pending.sent.get_or_insert(now);
+        let command = pending.command.clone();
+        match &*command {
+            _ if attempts > 0 => out.notices.push(Notice::Retried { op }),
+            Request::LeaseKeepAlive(keep) if pending.stream => out.notices.push(Notice::SentKeepAlive { op, lease: keep.id, read }),
+            _ => {}
         }
-        out.messages.push((to, Message::Request(Ask::Read { read, command: pending.command.clone() })));
+        out.messages.push((to, Message::Request(Ask::Read { read, command })));
+        if leaders && attempts >= 2 && attempts.is_multiple_of(2) {
+            out.messages.push((anyone, Message::Request(Ask::FetchCluster)));
+        }
     }
 
     /// Begins or ends the session, if that is due.

@@ -65,6 +65,10 @@ pub trait CommandExecutor<C: Command> {
     /// Applies the command at the revision `prepare` gave it. Commuting commands may come in any order.
     fn after_sync(&mut self, term: Term, index: Index, revision: u64, command: &C) -> Synced<C::Response>;
 
+    /// Everything up to this entry is applied now, whatever later ones have been through [`after_sync`](Self::after_sync). Called once for every
+    /// entry, in log order; not for those that a snapshot brings.
+    fn applied(&mut self, _index: Index) {}
+
     /// By how much the last [`after_sync`](Self::after_sync) changed the hash of the state. Such changes add up (wrapping), so that
     /// the hash at an applied index is known although commuting commands finish in different orders.
     fn take_delta(&mut self) -> u64;

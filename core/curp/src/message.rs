@@ -195,7 +195,8 @@ pub enum Request<C: Command> {
         watch: WatchName,
         /// 1 makes it.
         pull: u64,
-        /// What of. A node that does not know the watcher any more makes none but for `pull` 1: it answers that it is gone.
+        /// What of, from the first revision on of which the client has not been told. A node that does not know the watcher any more, or knows
+        /// it to stand elsewhere, makes none but for `pull` 1: it answers that it is gone.
         create: Arc<C::Watch>,
         /// Whether to say how far all has been told, if there is nothing to tell.
         progress: bool,

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use curp::{Nanos, Term};
 use mutants::Mutant;
 
-use crate::{LeaseCollection, LeaseId, LeaseRevokeRequest, LeaseTimeToLiveRequest, Request, Response};
+use crate::{Lease, LeaseCollection, LeaseId, LeaseRevokeRequest, LeaseTimeToLiveRequest, Request, Response};
 
 const SECOND: Nanos = 1_000_000_000;
 
@@ -30,6 +30,22 @@ pub struct Receipt {
     id: LeaseId,
     term: Term,
     at: Nanos,
+}
+
+impl Receipt {
+    /// The term in which it came.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+}
+
+/// A revoke to propose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// It, stamped.
+    pub revoke: LeaseRevokeRequest,
+    /// Decided just now; otherwise it is tried again.
+    pub first: bool,
 }
 
 /// What the leader knows of a lease.
@@ -71,11 +87,11 @@ impl Expiry {
     }
 
     /// This node leads from now on, and has applied the no-op of its term: every lease has its full time.
-    pub fn promote(&mut self, leases: &LeaseCollection, term: Term, now: Nanos) {
+    pub fn promote<'a>(&mut self, leases: impl Iterator<Item = (LeaseId, &'a Lease)>, term: Term, now: Nanos) {
         self.leading = Some(term);
         let old = std::mem::take(&mut self.leases);
         self.queue.clear();
-        for (id, lease) in leases.iter() {
+        for (id, lease) in leases {
             let full = after(now, lease.ttl);
             let at = match old.get(&id) {
                 Some(old) if mutants::on(Mutant::LeaseNoPromote) => old.at,
@@ -137,13 +153,14 @@ impl Expiry {
     }
 
     /// Decides which leases expire. Gives the revokes to propose: new ones, and old ones that are not known to be in the log after a while.
-    pub fn tick(&mut self, now: Nanos) -> Vec<LeaseRevokeRequest> {
+    pub fn tick(&mut self, now: Nanos) -> Vec<Decision> {
         self.ticked = now;
         let mut due = Vec::new();
         let Some(term) = self.leading else { return due };
         while let Some(&(at, id)) = self.queue.first().filter(|(at, _)| *at <= now) {
             self.queue.remove(&(at, id));
             let Some(lease) = self.leases.get_mut(&id) else { continue };
+            let first = !lease.decided;
             lease.decided = true;
             lease.queued = None;
             if !mutants::on(Mutant::LeasePopNoRetry) {
@@ -151,7 +168,7 @@ impl Expiry {
                 lease.queued = Some(again);
                 self.queue.insert((again, id));
             }
-            due.push(LeaseRevokeRequest { id, stamp: Some(term) });
+            due.push(Decision { revoke: LeaseRevokeRequest { id, stamp: Some(term) }, first });
         }
         due
     }
@@ -169,6 +186,12 @@ impl Expiry {
     /// When [`tick`](Self::tick) has something to do, if ever.
     pub fn next_due(&self) -> Option<Nanos> {
         self.queue.first().filter(|_| self.leading.is_some()).map(|(at, _)| *at)
+    }
+
+    /// The deadline of a lease that is not given up, if this node leads.
+    pub fn deadline(&self, id: LeaseId) -> Option<Nanos> {
+        self.leading?;
+        self.leases.get(&id).filter(|lease| !lease.decided).map(|lease| lease.at)
     }
 
     /// Answers how long a lease has still to live; under the same conditions as [`confirm`](Self::confirm). `None`: this node does not lead.

@@ -107,6 +107,11 @@ impl History {
         keys.filter_map(move |key| Some((key, at(self.keys.get(key)?, revision)?)))
     }
 
+    /// The keys written after a revision, as often as they were.
+    pub fn written_after(&self, revision: u64) -> impl Iterator<Item = &Bytes> {
+        self.changes.range(revision + 1..).flat_map(|(_, keys)| keys)
+    }
+
     /// The revision compacted to; 0 if never.
     pub fn compacted(&self) -> u64 {
         self.compacted

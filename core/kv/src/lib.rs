@@ -26,7 +26,7 @@ pub mod watch;
 pub use api::*;
 pub use bytes::Bytes;
 pub use error::{Code, Error};
-pub use expiry::{Expiry, Receipt};
+pub use expiry::{Decision, Expiry, Receipt};
 pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN, Lease, LeaseCollection, made_lease_id};
 pub use lease_event::LeaseEvent;
 pub use store::{REVISION_FIRST, REVISION_UNKNOWN, Store};

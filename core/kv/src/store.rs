@@ -18,7 +18,7 @@ use curp::{CommandExecutor, Index, RoleChange, Synced, Term};
 use crate::compute::{LATEST, Writes};
 use crate::history::{History, Version};
 use crate::lease::LeaseCollection;
-use crate::{Bytes, Error, KeyValue, LEASE_NONE, RangeRequest, Request, Response, range};
+use crate::{Bytes, Error, KeyValue, LEASE_NONE, LeaseId, RangeRequest, Request, Response, range};
 
 /// The revision of an empty store, as in etcd; the first write gets the next.
 pub const REVISION_FIRST: u64 = 1;
@@ -188,6 +188,15 @@ impl Store {
             r if r < self.history.compacted() => Some(Error::Compacted),
             _ => None,
         }
+    }
+
+    /// The keys attached to a lease at `revision`, in order; commands of later revisions may have been applied already.
+    pub fn attached_at(&self, id: LeaseId, revision: u64) -> Vec<Bytes> {
+        let now = self.leases.get(id).into_iter().flat_map(|lease| &lease.keys);
+        // What is not attached any more, or not yet, was written since.
+        let candidates: BTreeSet<&Bytes> = now.chain(self.history.written_after(revision)).collect();
+        let attached = |key: &&Bytes| self.history.get(key, revision).is_some_and(|version| version.lease == id);
+        candidates.into_iter().filter(attached).cloned().collect()
     }
 
     /// Every live pair, in key order.

@@ -274,6 +274,11 @@ impl Watchers {
         self.watchers.iter().filter(|(_, w)| !w.queue.is_empty()).map(|(id, _)| *id)
     }
 
+    /// Whether there is something to [`take`](Self::take) for a watcher.
+    pub fn has_response(&self, id: WatchId) -> bool {
+        self.watchers.get(&id).is_some_and(|w| !w.queue.is_empty())
+    }
+
     /// Whether the watcher is told new revisions as they come.
     pub fn is_synced(&self, id: WatchId) -> bool {
         self.watchers.get(&id).is_some_and(|w| w.synced)

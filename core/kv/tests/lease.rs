@@ -137,8 +137,12 @@ fn leader() -> (Store, Expiry) {
     run(&mut store, grant(7, 5));
     run(&mut store, grant(8, 9));
     let mut expiry = Expiry::new(SECOND);
-    expiry.promote(store.leases(), 3, 0);
+    expiry.promote(store.leases().iter(), 3, 0);
     (store, expiry)
+}
+
+fn tick(expiry: &mut Expiry, now: u64) -> Vec<LeaseRevokeRequest> {
+    expiry.tick(now).into_iter().map(|decision| decision.revoke).collect()
 }
 
 fn revokes(ids: &[LeaseId]) -> Vec<LeaseRevokeRequest> {
@@ -149,30 +153,30 @@ fn revokes(ids: &[LeaseId]) -> Vec<LeaseRevokeRequest> {
 fn leases_expire_after_their_full_time() {
     let (_, mut expiry) = leader();
     assert_eq!(expiry.next_due(), Some(5 * SECOND));
-    assert_eq!(expiry.tick(5 * SECOND - 1), revokes(&[]));
-    assert_eq!(expiry.tick(5 * SECOND), revokes(&[7]));
+    assert_eq!(tick(&mut expiry, 5 * SECOND - 1), revokes(&[]));
+    assert_eq!(tick(&mut expiry, 5 * SECOND), revokes(&[7]));
     // It is tried until it is in the log.
-    assert_eq!(expiry.tick(5 * SECOND), revokes(&[]));
-    assert_eq!(expiry.tick(6 * SECOND), revokes(&[7]));
+    assert_eq!(tick(&mut expiry, 5 * SECOND), revokes(&[]));
+    assert_eq!(tick(&mut expiry, 6 * SECOND), revokes(&[7]));
     expiry.appended(7);
-    assert_eq!((expiry.tick(8 * SECOND), expiry.next_due()), (revokes(&[]), Some(9 * SECOND)));
+    assert_eq!((tick(&mut expiry, 8 * SECOND), expiry.next_due()), (revokes(&[]), Some(9 * SECOND)));
     expiry.applied(&revoke(7), &Response::LeaseRevoke, 8 * SECOND);
-    assert_eq!(expiry.tick(9 * SECOND), revokes(&[8]));
+    assert_eq!(tick(&mut expiry, 9 * SECOND), revokes(&[8]));
     expiry.applied(&stamped(8, 3), &Response::LeaseRevoke, 9 * SECOND);
-    assert_eq!((expiry.tick(100 * SECOND), expiry.next_due()), (revokes(&[]), None));
+    assert_eq!((tick(&mut expiry, 100 * SECOND), expiry.next_due()), (revokes(&[]), None));
     // A name that is used again has its own time.
     expiry.applied(&grant(7, 2), &Response::LeaseGrant { id: 7, ttl: 2 }, 100 * SECOND);
-    assert_eq!((expiry.tick(101 * SECOND), expiry.tick(102 * SECOND)), (revokes(&[]), revokes(&[7])));
+    assert_eq!((tick(&mut expiry, 101 * SECOND), tick(&mut expiry, 102 * SECOND)), (revokes(&[]), revokes(&[7])));
 }
 
 #[test]
 fn a_keep_alive_counts_from_its_own_receipt() {
     let (_, mut expiry) = leader();
-    expiry.tick(SECOND);
+    tick(&mut expiry, SECOND);
     let receipt = expiry.receive(7, 4 * SECOND).expect("it leads");
-    assert_eq!(expiry.tick(9 * SECOND - 1), revokes(&[]), "not five seconds after the last tick");
+    assert_eq!(tick(&mut expiry, 9 * SECOND - 1), revokes(&[]), "not five seconds after the last tick");
     assert_eq!(expiry.confirm(receipt), Some(Response::LeaseKeepAlive { id: 7, ttl: 5 }));
-    assert_eq!(expiry.tick(9 * SECOND), revokes(&[7, 8]));
+    assert_eq!(tick(&mut expiry, 9 * SECOND), revokes(&[7, 8]));
     let unknown = expiry.receive(99, 9 * SECOND).expect("it leads");
     assert_eq!(expiry.confirm(unknown), Some(Response::LeaseKeepAlive { id: 99, ttl: 0 }));
 }
@@ -181,26 +185,26 @@ fn a_keep_alive_counts_from_its_own_receipt() {
 fn no_keep_alive_after_the_decision() {
     let (_, mut expiry) = leader();
     let before = expiry.receive(8, 0).expect("it leads");
-    expiry.tick(9 * SECOND);
+    tick(&mut expiry, 9 * SECOND);
     let after = expiry.receive(8, 9 * SECOND).expect("it leads");
     for receipt in [before, after] {
         assert_eq!(expiry.confirm(receipt), Some(Response::LeaseKeepAlive { id: 8, ttl: 0 }));
     }
-    assert_eq!(expiry.tick(10 * SECOND), revokes(&[7, 8]), "it goes all the same");
+    assert_eq!(tick(&mut expiry, 10 * SECOND), revokes(&[7, 8]), "it goes all the same");
 }
 
 #[test]
 fn a_new_leader_gives_the_full_time() {
     let (store, mut expiry) = leader();
     let asked = expiry.receive(7, SECOND).expect("it leads");
-    expiry.tick(5 * SECOND + SECOND / 2);
+    tick(&mut expiry, 5 * SECOND + SECOND / 2);
     expiry.demote();
-    assert_eq!((expiry.term(), expiry.tick(99 * SECOND), expiry.next_due()), (None, vec![], None));
+    assert_eq!((expiry.term(), tick(&mut expiry, 99 * SECOND), expiry.next_due()), (None, vec![], None));
     assert_eq!((expiry.receive(7, 99 * SECOND), expiry.confirm(asked)), (None, None));
-    expiry.promote(store.leases(), 5, 100 * SECOND);
+    expiry.promote(store.leases().iter(), 5, 100 * SECOND);
     assert_eq!(expiry.confirm(asked), None, "its term is over");
-    assert_eq!(expiry.tick(105 * SECOND - 1), vec![]);
-    assert_eq!(expiry.tick(105 * SECOND), [LeaseRevokeRequest { id: 7, stamp: Some(5) }]);
+    assert_eq!(tick(&mut expiry, 105 * SECOND - 1), vec![]);
+    assert_eq!(tick(&mut expiry, 105 * SECOND), [LeaseRevokeRequest { id: 7, stamp: Some(5) }]);
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn time_to_live() {
     assert_eq!(ask(7, false, 0), left(5, vec![]));
     assert_eq!(ask(7, true, 1), left(4, vec!["a".into(), "b".into()]));
     assert_eq!(ask(99, true, 1), Some(Response::LeaseTimeToLive { id: 99, ttl: -1, granted_ttl: 0, keys: vec![] }));
-    expiry.tick(6 * SECOND);
+    tick(&mut expiry, 6 * SECOND);
     assert_eq!(expiry.time_to_live(store.leases(), &LeaseTimeToLiveRequest { id: 7, keys: false }, 0), left(0, vec![]));
     expiry.demote();
     assert_eq!(expiry.time_to_live(store.leases(), &LeaseTimeToLiveRequest { id: 7, keys: false }, 0), None);
@@ -269,7 +273,7 @@ proptest! {
             match act {
                 Act::Wait(time) => now += time,
                 Act::Tick => {
-                    let offered: Vec<LeaseId> = expiry.tick(now).into_iter().map(|r| {
+                    let offered: Vec<LeaseId> = tick(&mut expiry, now).into_iter().map(|r| {
                         assert_eq!(r.stamp, Some(term));
                         r.id
                     }).collect();
@@ -314,7 +318,7 @@ proptest! {
                 }
                 Act::Promote => {
                     term += 1;
-                    expiry.promote(store.leases(), term, now);
+                    expiry.promote(store.leases().iter(), term, now);
                     for lease in known.values_mut() {
                         *lease = Known { ttl: lease.ttl, until: now + lease.ttl as u64 * SECOND, decided: false, appended: false };
                     }

@@ -87,6 +87,8 @@ mutants! {
     LeasePopNoRetry = "lease-pop-no-retry", "TV", "an expired lease is popped from the queue, and its revoke never tried again";
     LeaseKeepaliveAfterExpiry = "lease-keepalive-after-expiry", "T", "a keep-alive is granted after the lease's revoke was decided";
     LeaseStaleTick = "lease-stale-tick", "T", "a keep-alive's deadline is made from the last tick's clock reading, not its own";
+    LeaseWallClock = "lease-wall-clock", "T", "leases expire by the wall clock";
+    LeaseKeepaliveStale = "lease-keepalive-stale", "T", "a keep-alive is answered without a round that confirms the leadership";
     LeaseNoPromote = "lease-no-promote", "T", "a new leader keeps the deadlines it had instead of giving every lease its full time";
     SnapshotForgetsLeases = "snapshot-forgets-leases", "TS", "installing a snapshot reloads the keys, but not the leases";
     WatchOutOfOrder = "watch-out-of-order", "W", "events are delivered in the order in which commuting commands complete";

@@ -18,22 +18,58 @@
 //! The node never blocks, reads no clock, draws nothing and owns no disk. A failed sync is fatal: what the kernel did with the dirty
 //! pages is unknown, so nothing may be trusted that was not read back.
 
+mod leases;
+mod machine;
+mod reads;
+mod watches;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use curp::{
-    Address, Config, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, ReadState, Record, Refusal, Reply,
-    Request as Ask, SnapshotError, SnapshotFile, StateChange, Synced, TaskId,
+    Address, Config, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, Record, Refusal, Reply,
+    Request as Ask, SnapshotError, SnapshotFile, StateChange, TaskId, Term,
 };
-use kv::{LeaseEvent, Request, Store};
+use kv::{LeaseEvent, Request, Store, WatchLimits};
+use machine::Machine;
 use mutants::Mutant;
+use reads::PendingRead;
 use storage::{Corruption, FileOp, Lsn, Wal};
+use watches::{Pull, Readers};
 
 /// Writes in flight at a time; further records wait in memory and go out as one batch (group commit).
 const WRITES_IN_FLIGHT_MAX: usize = 4;
 
+const SECOND: Nanos = 1_000_000_000;
+
 /// Names a write; rising.
 pub type Token = u64;
+
+/// Times and limits of what a node has beside consensus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How much waits for a slow watcher.
+    pub watch: WatchLimits,
+    /// A watcher is dropped when nobody has asked for its next response for so long; longer than a client waits before it asks again.
+    pub watch_idle: Nanos,
+    /// Watchers that want it are told how far they are at this interval.
+    pub watch_progress_every: Nanos,
+    /// A read is forgotten when nobody has asked for it for so long; longer than a client waits before it asks again.
+    pub read_idle: Nanos,
+    /// Time between two attempts to get the revoke of an expired lease into the log.
+    pub revoke_retry: Nanos,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            watch: WatchLimits { responses_max: 64, events_max: 256 },
+            watch_idle: 10 * SECOND,
+            watch_progress_every: 60 * SECOND,
+            read_idle: 10 * SECOND,
+            revoke_retry: SECOND / 4,
+        }
+    }
+}
 
 /// What can happen to a node.
 #[derive(Clone, Debug)]
@@ -142,8 +178,12 @@ pub struct Recovery {
 #[derive(Debug)]
 pub struct Node {
     raw: RawCurp<Request>,
-    store: Store,
+    machine: Machine,
     wal: Wal,
+    limits: Limits,
+    /// The clock's last reading, and the wall clock's as far as it is told.
+    clock: Nanos,
+    wall: Nanos,
     /// Records not handed to the disk yet, and whether one of them needs a sync.
     pending: Vec<Record<Request>>,
     pending_sync: bool,
@@ -157,6 +197,12 @@ pub struct Node {
     tidy: bool,
     /// Reads whose index is asked for, or waited for.
     reads: BTreeMap<ReadId, PendingRead>,
+    /// Those who wait for a watcher's next response.
+    readers: Readers,
+    /// The term in which the trace has this node's leases promoted.
+    promoted: Option<Term>,
+    /// What this input meant for leases.
+    lease_events: Vec<LeaseEvent>,
     spare: curp::Output<Request>,
     /// The repairs of the log found at start have ended. Before that nothing may be appended: a frame says how far the log is synced,
     /// and until then that is not true of what was found.
@@ -178,13 +224,6 @@ enum InFlight {
     Removal { end: Lsn },
 }
 
-#[derive(Debug)]
-struct PendingRead {
-    command: Arc<Request>,
-    /// Known read index.
-    ready: Option<ReadState>,
-}
-
 impl Node {
     /// Starts from what the disk holds.
     ///
@@ -198,11 +237,15 @@ impl Node {
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
         let found = Found { durable: recovered.durable, snapshot: recovered.snapshot };
-        let mut store = Store::new();
-        let raw = RawCurp::new(id, config, membership, found, entropy, now, &mut store)?;
+        let limits = Limits::default();
+        let mut machine = Machine::new(Store::new(), &limits, now);
+        let raw = RawCurp::new(id, config, membership, found, entropy, now, &mut machine)?;
         let mut node = Node {
             raw,
-            store,
+            machine,
+            limits,
+            clock: now,
+            wall: 0,
             wal: recovered.wal,
             pending: Vec::new(),
             pending_sync: false,
@@ -211,6 +254,9 @@ impl Node {
             last_token: FOUND,
             tidy: false,
             reads: BTreeMap::new(),
+            readers: Readers::default(),
+            promoted: None,
+            lease_events: Vec::new(),
             spare: curp::Output::default(),
             repaired: false,
             failed: false,
@@ -222,6 +268,17 @@ impl Node {
         Ok((node, recovery))
     }
 
+    /// Other times and limits than the usual, from the first input on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.machine.set_limits(&limits);
+        self.limits = limits;
+    }
+
+    /// What the wall clock reads with the next input, in nanoseconds. Nothing asks for it but a planted bug.
+    pub fn set_wall(&mut self, wall: Nanos) {
+        self.wall = wall;
+    }
+
     /// Handles one input at the node's clock reading `now`.
     pub fn handle(&mut self, now: Nanos, input: Input, out: &mut Output) {
         if self.failed {
@@ -231,6 +288,8 @@ impl Node {
             return self.stop(last, &input, out);
         }
         let is_tick = matches!(input, Input::Tick);
+        self.clock = now;
+        self.machine.clock = self.leases_clock();
         match input {
             Input::Tick => self.raw.tick(now),
             Input::Message { from: Address::Node(from), message: Message::Peer { term, body } } => self.raw.step(from, term, body, now),
@@ -243,18 +302,23 @@ impl Node {
                 out.fatal = Some(format!("write {token} could not be synced; what the disk holds of it is unknown"));
                 return;
             }
-            Input::ExecDone(task) => self.raw.task_done(task, &mut self.store),
+            Input::ExecDone(task) => self.raw.task_done(task, &mut self.machine),
             Input::Unreachable(node) => self.raw.report_unreachable(node),
+        }
+        if is_tick {
+            self.forget_reads(now);
+            self.tick_watchers(now);
         }
         self.finish(out);
         if is_tick {
+            self.expire(now, out);
             self.flush(out, true);
         }
     }
 
     /// When it next wants a tick, on its own clock.
     pub fn next_due(&self) -> Nanos {
-        self.raw.next_due()
+        self.raw.next_due().min(self.leases_due().unwrap_or(Nanos::MAX))
     }
 
     /// The consensus state, for tests and checks of a live node.
@@ -264,22 +328,22 @@ impl Node {
 
     /// The state machine, for tests and checks of a live node.
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.machine.store
     }
 
     fn request(&mut self, from: u32, request: Ask<Request>, now: Nanos, out: &mut Output) {
-        if let Ask::Propose { proposal } | Ask::Record { proposal, .. } = &request
-            && proposal.command.validate().is_err()
-        {
-            // Neither log nor pool may hold it: what a pool holds may be recovered, and every replica would have to execute it.
-            return self.reply(from, Reply::Refused { id: proposal.id, why: Refusal::Invalid }, out);
+        match request {
+            Ask::Propose { proposal } | Ask::Record { proposal, .. }
+                if proposal.command.validate().is_err() || proposal.command.is_leaders() =>
+            {
+                // Neither log nor pool may hold it: what a pool holds may be recovered, and every replica would have to execute it.
+                self.reply(from, Reply::Refused { id: proposal.id, why: Refusal::Invalid }, out);
+            }
+            Ask::Read { read, command } => self.read(read, command, now, out),
+            Ask::Watch { watch, pull: number, create, progress } => self.pull(Pull { watch, number, create, progress }, now, out),
+            Ask::Unwatch { watch } => self.drop_reader(watch),
+            request => self.raw.request(from, request, now),
         }
-        if let Ask::Read { read, command } = &request {
-            // A client has one read at a time: older ones are of no interest to it any more.
-            self.reads.retain(|(client, number), _| *client != read.0 || *number >= read.1);
-            self.reads.insert(*read, PendingRead { command: command.clone(), ready: None });
-        }
-        self.raw.request(from, request, now);
     }
 
     fn disk_done(&mut self, token: Token) {
@@ -295,7 +359,7 @@ impl Node {
                     self.raw.durable(done);
                 }
                 InFlight::Log { synced: false, .. } => {}
-                InFlight::Snapshot(index) => self.raw.snapshot_saved(index, &mut self.store),
+                InFlight::Snapshot(index) => self.raw.snapshot_saved(index, &mut self.machine),
                 InFlight::Removal { end } => {
                     self.wal.synced(end);
                     self.tidy = true;
@@ -330,14 +394,15 @@ impl Node {
 
     /// Runs what can run, and hands out what the input led to.
     fn finish(&mut self, out: &mut Output) {
-        self.raw.pump(&mut self.store);
+        self.raw.pump(&mut self.machine);
         let mut raw_out = self.raw.take_output(std::mem::take(&mut self.spare));
         self.read_states(&mut raw_out, out);
+        self.tell_watchers(out);
         self.pending.append(&mut raw_out.records);
         self.pending_sync |= std::mem::take(&mut raw_out.sync);
         out.messages.append(&mut raw_out.messages);
         out.tasks.append(&mut raw_out.tasks);
-        out.events.extend(raw_out.events.drain(..).map(Event::Curp));
+        self.tell(raw_out.events.drain(..), out);
         out.changes.append(&mut raw_out.changes);
         if std::mem::take(&mut raw_out.shut_down) {
             self.stop_after = Some(self.raw.written());
@@ -424,48 +489,5 @@ impl Node {
             self.in_flight.push_back((token, InFlight::Removal { end: removal.end }));
             out.writes.push(Write { token, ops: removal.ops, sync: false });
         }
-    }
-
-    /// Notes the read indexes that came, and serves every read that has been applied up to its own.
-    fn read_states(&mut self, raw_out: &mut curp::Output<Request>, out: &mut Output) {
-        for state in raw_out.reads.drain(..) {
-            if state.index.is_none() {
-                if self.reads.remove(&state.read).is_some() {
-                    let refused = Reply::ReadRefused { read: state.read, cluster: self.raw.leadership() };
-                    self.reply(state.read.0, refused, out);
-                }
-            } else if let Some(read) = self.reads.get_mut(&state.read) {
-                read.ready = Some(state);
-            }
-        }
-        if self.reads.is_empty() {
-            return;
-        }
-        let applied = self.raw.applied();
-        let ready: Vec<ReadId> = self
-            .reads
-            .iter()
-            .filter(|(_, read)| read.ready.as_ref().and_then(|r| r.index).is_some_and(|index| index <= applied))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ready {
-            if let Some(PendingRead { command, ready: Some(state) }) = self.reads.remove(&id) {
-                let read_index = state.index.unwrap_or(0);
-                raw_out.events.push(curp::Event::ServeRead { read: state.read, read_index, applied });
-                self.serve(&command, &state, out);
-            }
-        }
-    }
-
-    /// Serves a read at the applied index: commuting commands beyond it may have run already, so it reads at that index's revision.
-    fn serve(&mut self, command: &Request, state: &ReadState, out: &mut Output) {
-        let Request::Range(range) = command else { return };
-        let revision = self.raw.applied_revision();
-        let synced = Synced { revision, response: self.store.read(range, revision) };
-        self.reply(state.read.0, Reply::Read { read: state.read, applied: self.raw.applied(), synced }, out);
-    }
-
-    fn reply(&self, to: u32, reply: Reply<Request>, out: &mut Output) {
-        out.messages.push(Outgoing { to: Address::Client(to), message: Message::Reply(reply), after: 0 });
     }
 }

@@ -20,7 +20,7 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 32;
 pub(crate) const ALIGN: usize = 8;
 
 /// The lower half of the header's version field.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// In the upper half: the segment's first frame is a checkpoint.
 const CHECKPOINT: u32 = 1 << 16;
 /// No log grows to here; so sums of places and lengths do not overflow, whatever a file says.
@@ -225,9 +225,9 @@ mod tests {
     fn an_intact_header_of_another_version_is_no_torn_write() {
         let mut bytes = Vec::new();
         Header { sequence: 1, start: 0, mark: 0, checkpoint: false }.write(&mut bytes);
-        bytes[8] = 3;
+        bytes[8] = 2;
         let crc = crc_around(&bytes, 12);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::parse(&bytes, 1), Err(HeaderFault::Version(3)));
+        assert_eq!(Header::parse(&bytes, 1), Err(HeaderFault::Version(2)), "the format before leases");
     }
 }

@@ -129,7 +129,7 @@ impl<C: Command> RawCurp<C> {
     }
 
     /// Applies, in log order, what has finished.
-    fn apply_finished<E: RoleChange>(&mut self, executor: &mut E) {
+    fn apply_finished<E: CommandExecutor<C> + RoleChange>(&mut self, executor: &mut E) {
         while let Some((entry, outcome, delta)) = self.queue.pop_finished() {
             self.applied = entry.index;
             self.hash_sum = self.hash_sum.wrapping_add(delta);
@@ -146,6 +146,7 @@ impl<C: Command> RawCurp<C> {
             }
             let state_hash = self.state_hash();
             self.out.events.push(Event::Apply { index: entry.index, id, outcome: outcome.clone(), state_hash });
+            executor.applied(entry.index);
             self.answer(&entry, &outcome);
             self.leave_pool(&entry);
             match &entry.payload {
