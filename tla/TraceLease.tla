@@ -72,10 +72,10 @@ Elapses ==
        /\ read' = IF Step.has THEN [read EXCEPT ![At] = [t |-> Step.at, c |-> c]] ELSE read
        /\ UNCHANGED slack
 \* the deadline is set: by a reading, or by what the clock reads at least
-Exactly == slack' = [slack EXCEPT ![At] = 0]
-Vaguely == LET d == IF read[At].t = Never THEN 0 ELSE now - read[At].t
-           IN slack' = [slack EXCEPT ![At] = 2 * Off(d)]
-Still   == UNCHANGED mine
+Exactly  == slack' = [slack EXCEPT ![At] = 0]
+Vaguely  == LET d == IF read[At].t = Never THEN 0 ELSE now - read[At].t
+            IN slack' = [slack EXCEPT ![At] = 2 * Off(d)]
+Still    == UNCHANGED mine
 Timeless == UNCHANGED <<now, read, clock>>
 \* At's clock was read for this very step
 JustRead == read[At].t = now /\ clock[At] = Step.c
@@ -84,56 +84,74 @@ JustRead == read[At].t = now /\ clock[At] = Step.c
 \* units of a second
 Second == 1000000
 KeepAlive ==
-    \/ Is("SendKeepAlive") /\ SendKeepAlive(Step.ks) /\ Still
-    \/ Is("ReceiveKeepAlive") /\ InTerm /\ JustRead /\ ReceiveKeepAlive(At, Step.k, Step.x)
-         \* the deadline that was set; of a lease that is not there, or is given up, nothing
-         /\ IF lives[At] > 0 /\ ~expiring[At]
-            THEN Step.until = Step.c + left'[At] /\ Exactly
-            ELSE Step.until = 0 /\ UNCHANGED slack
-         /\ Timeless
-    \/ Is("ConfirmRound") /\ InTerm /\ ConfirmRound(At, Step.k) /\ Still
-    \/ Is("AnswerKeepAlive") /\ InTerm
-         /\ \E k \in Step.ks : IF Step.ttl = 0 THEN RefuseKeepAlive(At, k)
-                               ELSE AnswerKeepAlive(At, k) /\ lives[At] = Step.ttl
-         /\ Still
+    \/ /\ Is("SendKeepAlive")
+       /\ SendKeepAlive(Step.ks) /\ Still
+    \/ /\ Is("ReceiveKeepAlive") /\ InTerm /\ JustRead
+       /\ ReceiveKeepAlive(At, Step.k, Step.x)
+       \* the deadline that was set; of a lease that is not there, or is given up, nothing
+       /\ IF lives[At] > 0 /\ ~expiring[At]
+          THEN Step.until = Step.c + left'[At] /\ Exactly
+          ELSE Step.until = 0 /\ UNCHANGED slack
+       /\ Timeless
+    \/ /\ Is("ConfirmRound") /\ InTerm
+       /\ ConfirmRound(At, Step.k) /\ Still
+    \/ /\ Is("AnswerKeepAlive") /\ InTerm
+       /\ \E k \in Step.ks : IF Step.ttl = 0 THEN RefuseKeepAlive(At, k)
+                             ELSE AnswerKeepAlive(At, k) /\ lives[At] = Step.ttl
+       /\ Still
     \* how long it lives yet changes nothing; 0: there is none, else whole seconds, and one more
-    \/ Is("AnswerTimeToLive") /\ InTerm /\ JustRead /\ leads[At] /\ primary[At]
-         /\ IF lives[At] = 0 THEN Step.ttl = 0
-            ELSE IF expiring[At] THEN Step.ttl = 1
-            ELSE /\ Step.ttl >= (left[At] \div Second) + 1
-                 /\ Step.ttl <= ((left[At] + slack[At]) \div Second) + 1
-         /\ UNCHANGED vars /\ Still
+    \/ /\ Is("AnswerTimeToLive") /\ InTerm /\ JustRead
+       /\ leads[At] /\ primary[At]
+       /\ IF lives[At] = 0 THEN Step.ttl = 0
+          ELSE IF expiring[At] THEN Step.ttl = 1
+          ELSE /\ Step.ttl >= (left[At] \div Second) + 1
+               /\ Step.ttl <= ((left[At] + slack[At]) \div Second) + 1
+       /\ UNCHANGED vars /\ Still
 Expiry ==
-    \/ Is("DecideExpiry") /\ InTerm /\ JustRead /\ DecideExpiry(At) /\ Still
-    \/ Is("AppendOwn") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1 /\ AppendRevoke(At) /\ logs'[heard[At]][Step.p].v = Step.v /\ Still
-    \/ Is("AppendGrant") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1 /\ AppendGrant(At, Step.v) /\ Still
-    \* stamped, a revoke is none of a client's, and nobody hands one over
-    \/ Is("AppendRevoke") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1 /\ Step.v = 0 /\ AppendClients(At) /\ Still
+    \/ /\ Is("DecideExpiry") /\ InTerm /\ JustRead
+       /\ DecideExpiry(At) /\ Still
+    \/ /\ Is("AppendOwn") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1
+       /\ AppendRevoke(At) /\ logs'[heard[At]][Step.p].v = Step.v /\ Still
+    \/ /\ Is("AppendGrant") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1
+       /\ AppendGrant(At, Step.v) /\ Still
+    \* a client's has no stamp, and nobody hands one over
+    \/ /\ Is("AppendRevoke") /\ InTerm /\ Step.p = Len(LogOf(At)) + 1 /\ Step.v = 0
+       /\ AppendClients(At) /\ Still
 Raft ==
-    \* a leader that was deposed may hear late of what its successor committed already
-    \/ Is("AdvanceCommit") /\ InTerm /\ Still
-         /\ IF Step.k > commit THEN Commit(At, Step.k) ELSE leads[At] /\ UNCHANGED vars
-    \/ Is("Apply") /\ Step.p = applied[At] + 1 /\ Apply(At)
-         /\ LET e == log[Step.p]
-            IN CASE e.k = "noop" -> Step.did = "nothing"
-                 [] e.k = "grant" -> Step.did = IF lives[At] = 0 THEN "granted" ELSE "refused"
-                 [] e.k = "revoke" -> Step.did = IF lives[At] > 0 /\ lives'[At] = 0 THEN "revoked" ELSE "refused"
-         \* what is answered is what is in force
-         /\ Step.did = "granted" => Step.ttl = lives'[At]
-         /\ IF lives[At] = 0 /\ lives'[At] > 0 THEN Vaguely ELSE UNCHANGED slack
-         /\ Timeless
-    \/ Is("BecomeLeader") /\ Elect(At, Step.t, Step.b, Step.k) /\ Still
-    \/ Is("UpdateTerm") /\ UpdateTerm(At, Step.t) /\ Still
-    \/ Is("StepDown") /\ InTerm /\ leads[At] /\ UpdateTerm(At, Step.t) /\ Still
-    \/ Is("Restart") /\ Restart(At, Step.t, Step.k)
-         /\ read' = [read EXCEPT ![At] = [t |-> Never, c |-> 0]]
-         /\ clock' = [clock EXCEPT ![At] = 0]
-         /\ UNCHANGED <<now, slack>>
-    \/ Is("InstallSnapshot") /\ InstallSnapshot(At, Step.k) /\ Still
+    \* a leader that was deposed may learn late of what its successor has committed already
+    \/ /\ Is("AdvanceCommit") /\ InTerm
+       /\ IF Step.k > commit THEN Commit(At, Step.k) ELSE leads[At] /\ UNCHANGED vars
+       /\ Still
+    \/ /\ Is("Apply") /\ Step.p = applied[At] + 1
+       /\ Apply(At)
+       /\ LET e == log[Step.p]
+          IN CASE e.k = "noop" -> Step.did = "nothing"
+               [] e.k = "grant" -> Step.did = IF lives[At] = 0 THEN "granted" ELSE "refused"
+               [] e.k = "revoke" -> Step.did = IF lives[At] > 0 /\ lives'[At] = 0 THEN "revoked" ELSE "refused"
+       \* what is answered is what is in force
+       /\ Step.did = "granted" => Step.ttl = lives'[At]
+       /\ IF lives[At] = 0 /\ lives'[At] > 0 THEN Vaguely ELSE UNCHANGED slack
+       /\ Timeless
+    \/ /\ Is("BecomeLeader")
+       /\ Elect(At, Step.t, Step.b, Step.k) /\ Still
+    \/ /\ Is("UpdateTerm")
+       /\ UpdateTerm(At, Step.t) /\ Still
+    \/ /\ Is("StepDown") /\ InTerm /\ leads[At]
+       /\ UpdateTerm(At, Step.t) /\ Still
+    \/ /\ Is("Restart")
+       /\ Restart(At, Step.t, Step.k)
+       /\ read' = [read EXCEPT ![At] = [t |-> Never, c |-> 0]]
+       /\ clock' = [clock EXCEPT ![At] = 0]
+       /\ UNCHANGED <<now, slack>>
+    \/ /\ Is("InstallSnapshot")
+       /\ InstallSnapshot(At, Step.k) /\ Still
 Leadership ==
-    \/ Is("PromoteLeases") /\ InTerm /\ JustRead /\ Promote(At) /\ Exactly /\ Timeless
+    \/ /\ Is("PromoteLeases") /\ InTerm /\ JustRead
+       /\ Promote(At) /\ Exactly /\ Timeless
     \* of what it ceased to be
-    \/ Is("DemoteLeases") /\ said[At] = Step.t /\ ~primary[At] /\ UNCHANGED vars /\ Still
+    \/ /\ Is("DemoteLeases")
+       /\ said[At] = Step.t /\ ~primary[At]
+       /\ UNCHANGED vars /\ Still
 
 \* A node says at once that it has promoted, and that it is demoted; a crash it does not say.
 SaidFirst ==

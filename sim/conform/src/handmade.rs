@@ -6,7 +6,7 @@ use curp::{
     Record, SnapshotMeta, Synced, Term,
 };
 use history::{Stamped, WorldEvent};
-use kv::{LeaseRevokeRequest, Request, Response};
+use kv::{CompactionRequest, Request, Response};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,7 +181,7 @@ impl Cluster {
             let outcome = match entry.payload {
                 Payload::Config { .. } => Applied::Configured,
                 Payload::Shutdown => Applied::ShutDown,
-                Payload::Own { .. } => Applied::Done(Synced { revision: 1, response: Response::LeaseRevoke }),
+                Payload::Own { .. } => Applied::Done(Synced { revision: 1, response: Response::Compact }),
                 _ => Applied::Nothing,
             };
             self.say(n, NodeEvent::Apply { index: entry.index, id: None, outcome, state_hash: 0 });
@@ -242,8 +242,8 @@ fn story() -> Vec<Stamped> {
     c.say(1, NodeEvent::OpenFastPath { term: 1 });
     // A learner, which begins from a snapshot, and is promoted.
     c.configure(1, &[1, 2, 3], &[4]);
-    // A revoke of the leader's own, of a lease that there is not.
-    c.propose(1, |_| Payload::Own { command: Arc::new(Request::LeaseRevoke(LeaseRevokeRequest { id: 7, stamp: Some(1) })) });
+    // A command of the leader's own; what it asks for makes no difference here.
+    c.propose(1, |_| Payload::Own { command: Arc::new(Request::Compact(CompactionRequest::default())) });
     c.settle(1, &[2]);
     c.snapshot(1);
     c.start(4);
@@ -313,7 +313,7 @@ fn members_snapshots_and_a_shutdown_conform_and_their_mutations_do_not() {
         Ok(tlc) => tlc,
         Err(missing) => return println!("SKIPPED: {missing}"),
     };
-    let mut batch = Batch::new(&[1, 2, 3]);
+    let mut batch = Batch::new(&[1, 2, 3], 0);
     batch.add(&events).expect("steps");
     for mutation in &all {
         batch.add(&mutation.events).expect("steps");
