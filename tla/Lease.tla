@@ -32,7 +32,8 @@ CONSTANTS
 BugNames == { "lease-wall-clock", "lease-stamp-vs-current", "lease-stale-tick",
               "lease-follower-expires", "lease-keepalive-stale", "lease-no-promote",
               "lease-keepalive-after-expiry", "lease-answer-no-recheck",
-              "lease-answer-no-wait", "lease-revoke-twice" }
+              "lease-answer-no-wait", "lease-revoke-twice",
+              "lease-revoke-behind-grant" }
 ASSUME Bugs \subseteq BugNames
 ASSUME D > 1
 Bug(b) == b \in Bugs
@@ -162,11 +163,13 @@ AppendTo(n, e) ==
     /\ logs' = [logs EXCEPT ![heard[n]] = Append(@, e)]
     /\ UNCHANGED <<term, commit, heard, leads, applied, lives, left, lag, primary, expiring,
                    decided, ka, sure, belief, first, gone>>
+Unapplied(n) == {LogOf(n)[i] : i \in (applied[n] + 1)..Len(LogOf(n))}
 \* Its revoke, stamped with its term, is tried until its log has it; while it leads, that one will be
-\* committed.
+\* committed.  Behind a grant that is not applied it would end another lease than that decided about.
 AppendRevoke(n) ==
     /\ primary[n] /\ expiring[n]
-    /\ Bug("lease-revoke-twice") \/ \A i \in (applied[n] + 1)..Len(LogOf(n)) : LogOf(n)[i].k # "revoke" \/ LogOf(n)[i].v = 0
+    /\ Bug("lease-revoke-twice") \/ \A e \in Unapplied(n) : e.k # "revoke" \/ e.v = 0
+    /\ Bug("lease-revoke-behind-grant") \/ \A e \in Unapplied(n) : e.k # "grant"
     /\ AppendTo(n, Entry(heard[n], "revoke", heard[n]))
 \* A revoke that another leader decided, queued or handed over, reaches a log.  (core/ hands none over.)
 HandOver(n, s) ==
