@@ -5,7 +5,7 @@
 
 use curp::{Address, Membership, Message, NodeId, Outgoing, PeerMessage};
 use history::{Promise, TraceHeader, WorldEvent};
-use kv::Request;
+use kv::{LeaseId, Request};
 use node::{Recovery, StartError, Write};
 use plan::Plan;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Network, US};
 
 use crate::RunOptions;
+use crate::background::WatchStep;
 use crate::hosts::Hosts;
 use crate::members::Members;
 use crate::observe::{Observer, probe};
@@ -39,6 +40,14 @@ pub(crate) enum Next {
     Invoke { client: u32 },
     /// A caller's patience ends.
     Patience { client: u32, op: u64 },
+    /// The recipe that a client is at has something to hear.
+    Recipe { client: u32 },
+    /// A recipe's time has come.
+    Wake { client: u32, op: u64 },
+    /// Something is to be done for a watch.
+    Watch { client: u32, life: u32, op: u64, what: WatchStep },
+    /// A renewal ends.
+    EndRenewal { client: u32, life: u32, op: u64 },
     /// A fault of the plan begins; with the node at which its anchor fired.
     Fault { index: usize, anchor: Option<NodeId> },
     /// It ends.
@@ -94,6 +103,12 @@ pub(crate) struct Cluster {
     /// Nodes whose processes end so long (µs) after their removal.
     pub(crate) departures: BTreeMap<NodeId, u64>,
     pub(crate) history: History,
+    /// The leases that operations have granted, by operation.
+    pub(crate) leases: BTreeMap<u64, LeaseId>,
+    /// When nodes that stood still went on.
+    pub(crate) resumed: BTreeMap<NodeId, u64>,
+    /// The latest term for which a node stood for election.
+    pub(crate) campaign: u64,
     pub(crate) observer: Observer,
     /// Faults that took effect, apart from those the network and the disks count.
     pub(crate) effects: BTreeMap<&'static str, u64>,
@@ -143,7 +158,6 @@ impl Cluster {
         };
         let operator = Operator::new(plan);
         let clients = operator.address.unwrap_or(plan.workload.clients);
-        let session_length = |client: u32| draws.draw("session", u64::from(client), 0).log_range(5..=200);
         Cluster {
             plan: Arc::new(plan.clone()),
             now: 0,
@@ -151,12 +165,15 @@ impl Cluster {
             draws,
             network: Network::new(draws, &plan.network, plan.nodes(), clients),
             processes: (1..=plan.nodes()).map(process).collect(),
-            callers: (1..=plan.workload.clients).map(|client| Caller::new(client, plan, session_length(client))).collect(),
+            callers: (1..=plan.workload.clients).map(|client| Caller::new(draws, client, plan)).collect(),
             operator,
             members: Members::new(Membership::initial(1..=c.voters)),
             newest: None,
             departures: BTreeMap::new(),
             history: History::default(),
+            leases: BTreeMap::new(),
+            resumed: BTreeMap::new(),
+            campaign: 0,
             observer: Observer::new(header, options.judge, options.record),
             effects: BTreeMap::new(),
             anchored: Vec::new(),
@@ -224,6 +241,14 @@ impl Cluster {
             Next::ClientTick { client } => hosts.client_tick(self, client),
             Next::Invoke { client } => self.invoke(hosts, client),
             Next::Patience { client, op } => self.lose_patience(hosts, client, op),
+            Next::Recipe { client } => self.run_recipe(hosts, client),
+            Next::Wake { client, op } => self.wake_recipe(hosts, client, op),
+            Next::Watch { client, life, op, what } => self.step_watch(hosts, client, life, op, what),
+            Next::EndRenewal { client, life, op } => {
+                if self.caller(client).life == life {
+                    self.end_renewal(hosts, client, op);
+                }
+            }
             Next::Fault { index, anchor } => self.begin_fault(hosts, index, anchor),
             Next::FaultEnd { index } => self.end_fault(hosts, index),
             Next::Restart { node, life } => {

@@ -143,9 +143,10 @@ impl Direct {
     }
 
     fn schedule_client_tick(&mut self, cluster: &mut Cluster, client: u32) {
-        let host = &mut self.clients[client as usize - 1];
+        let host = &self.clients[client as usize - 1];
         let Some(due) = host.client.as_ref().and_then(Client::next_due) else { return };
-        let at = due.max(cluster.now + 1);
+        let at = cluster.client_time(client, due);
+        let host = &mut self.clients[client as usize - 1];
         if host.tick_at.is_none_or(|scheduled| at < scheduled) {
             host.tick_at = Some(at);
             cluster.queue.push(at, Next::ClientTick { client });
@@ -237,7 +238,7 @@ impl Hosts for Direct {
         crate::log::set_node(None);
         {
             let _handling = profile::enter(Part::Node);
-            client.handle(cluster.now, input, &mut out);
+            client.handle(cluster.client_clock(id), input, &mut out);
         }
         for notice in out.notices.drain(..) {
             cluster.note_client_notice(id, notice);

@@ -14,6 +14,9 @@ use crate::{Finding, RunOptions, RunReport, Verdict};
 /// Steps that a search may take on one run's history before its verdict is `unknown`.
 const SEARCH_STEPS: u64 = 500_000;
 
+/// Leases with a longer time to live (seconds) are not waited for at the end of a run.
+const TTL_WAITED_FOR: i64 = 5;
+
 /// What the checks came to.
 pub(crate) struct Verdicts {
     findings: Vec<Finding>,
@@ -37,20 +40,35 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
             _ => {}
         }
     }
+    for caller in &cluster.callers {
+        if let (Some(running), None) = (&caller.recipe, caller.waits_for) {
+            missing.push(format!("operation {} of client c{} has not come to its end", running.op, caller.address));
+        }
+    }
     missing.extend(cluster.operator.busy_with());
     let member = |p: &&Process| cluster.members.committed.is_member(p.id) && !p.gone;
     missing.extend(cluster.processes.iter().filter(member).filter(|p| !p.up).map(|p| format!("node {} is down", p.id)));
-    // The open leader of the latest term, and where its log ends.
-    let mut leader = None;
+    // The open leader of the latest term, where its log ends, its revision, and a lease that should have expired.
+    let mut leader: Option<(u64, u64, u64, Option<kv::LeaseId>)> = None;
     for process in cluster.processes.iter().filter(member) {
         hosts.look(process.id, &mut |node| {
             let raw = node.raw();
-            if raw.is_open() && leader.is_none_or(|(term, _)| raw.leadership().term >= term) {
-                leader = Some((raw.leadership().term, raw.last_index()));
+            if raw.is_open() && leader.is_none_or(|(term, ..)| raw.leadership().term >= term) {
+                let lease = node.store().leases().iter().find(|(_, lease)| lease.ttl <= TTL_WAITED_FOR).map(|(id, _)| id);
+                leader = Some((raw.leadership().term, raw.last_index(), node.store().applied_revision(), lease));
             }
         });
     }
-    let Some((_, last_index)) = leader else {
+    if let Some((_, _, revision, lease)) = leader {
+        missing.extend(lease.map(|lease| format!("lease {lease} has not expired")));
+        for caller in &cluster.callers {
+            let late = caller.watches.iter().filter(|(_, watch)| watch.told < revision);
+            missing.extend(late.map(|(op, watch)| {
+                format!("watch {op} of client c{} was told everything up to revision {} of {revision} only", caller.address, watch.told)
+            }));
+        }
+    }
+    let Some((_, last_index, ..)) = leader else {
         missing.push("no leader serves".to_owned());
         return missing;
     };

@@ -220,6 +220,7 @@ impl Cluster {
         process.paused_by.retain(|by| fault.is_some_and(|fault| fault != *by));
         if before > 0 && process.paused_by.is_empty() {
             self.observer.world(Some(id), WorldEvent::Resume);
+            self.resumed.insert(id, self.now);
             hosts.resume_node(self, id);
         }
     }
@@ -232,9 +233,18 @@ impl Cluster {
         hosts.stop_client(client);
         caller.up = false;
         let (life, op) = (caller.life, caller.waits_for);
+        let keeps = caller.zk.take().is_some() || caller.recipe.as_ref().is_some_and(|running| running.keeps);
+        let (watched, renewed) = (std::mem::take(&mut caller.watches), std::mem::take(&mut caller.renewals));
         self.observer.client(client, ClientEvent::ClientCrash);
         if let Some(op) = op {
             self.give_up(client, op);
+        }
+        self.end_recipe(client, None);
+        if keeps || !renewed.is_empty() {
+            self.observer.fire(const { probe("client_crash_with_lease") }, None);
+        }
+        if !watched.is_empty() {
+            self.observer.fire(const { probe("client_crash_with_watch") }, None);
         }
         self.took_effect("client_crash", 1);
         self.queue.push(self.now + down_us * US, Next::ClientRestart { client, life });
@@ -255,5 +265,6 @@ impl Cluster {
                 hosts.start_node(self, node);
             }
         }
+        self.hurry_background(hosts);
     }
 }

@@ -1,12 +1,18 @@
 //! What is made of what nodes and clients say of themselves: probes, the leader, the history, the clients' trace events.
 
 use client::Notice;
-use curp::{AdminRefusal, Applied, ConfigCause, Event, Message, NodeId, PeerMessage, Refusal, Reply};
+use curp::{AdminRefusal, Applied, ConfigCause, Event, Message, Nanos, NodeId, PeerMessage, Refusal, Reply};
 use history::ClientEvent;
-use kv::Request;
+use kv::{Request, Response};
+use world::US;
 
 use crate::cluster::Cluster;
 use crate::observe::probe;
+use crate::probes;
+use crate::recipes::Heard;
+
+/// Who went on so short a while ago acts on what it missed.
+const JUST_RESUMED: u64 = 30_000 * US;
 
 impl Cluster {
     fn note_lease_event(&mut self, id: NodeId, event: &kv::LeaseEvent) {
@@ -17,7 +23,15 @@ impl Cluster {
             L::ReceiveKeepAlive { .. } => const { probe("keep_alive_received") },
             L::AnswerKeepAlive { .. } => const { probe("keep_alive_answered") },
             L::AnswerTimeToLive { .. } => const { probe("time_to_live_answered") },
-            L::DecideExpiry { .. } => const { probe("lease_expired") },
+            L::DecideExpiry { term, .. } => {
+                if self.campaign > *term {
+                    self.observer.fire(const { probe("lease_expired_during_election") }, Some(id));
+                }
+                if self.resumed.get(&id).is_some_and(|at| self.now - at <= JUST_RESUMED) {
+                    self.observer.fire(const { probe("lease_expired_after_pause") }, Some(id));
+                }
+                const { probe("lease_expired") }
+            }
         };
         self.observer.fire(probe, Some(id));
     }
@@ -32,7 +46,14 @@ impl Cluster {
             self.note_changed(id, changed);
         }
         let probe = match event {
-            Event::Campaign { .. } => const { probe("campaign") },
+            Event::Campaign { term } => {
+                self.campaign = self.campaign.max(*term);
+                const { probe("campaign") }
+            }
+            Event::Apply { id: None, outcome: Applied::Done(synced), .. } => match synced.response.error() {
+                Some(error) => probes::of_error(error),
+                None => const { probe("lease_revoke_applied") },
+            },
             Event::GrantVote { .. } => const { probe("vote_granted") },
             Event::BecomeLeader { term, entries, .. } => {
                 if self.leader.is_none_or(|(latest, _)| *term >= latest) {
@@ -133,56 +154,87 @@ impl Cluster {
                 self.observer.client(client, ClientEvent::Propose { op, id, first_incomplete, read, request });
             }
             Notice::Retried { op } => {
-                let read = self.history.get(op).is_read();
+                let read = self.history.get(op).is_none_or(history::Operation::is_read);
                 self.observer.fire(if read { const { probe("read_retried") } } else { const { probe("retry_sent") } }, None);
             }
             Notice::Fast { op, id, term, config, nodes, response } => {
-                self.observe(client, op, &response);
-                self.observer.client(client, ClientEvent::FastComplete { op, id, term, config, nodes, response });
+                self.observe(client, op, &response, None, waits);
                 self.observer.fire(const { probe("fast_round_completed") }, self.leader.map(|(_, leader)| leader));
-                self.operation_ended(client, op);
+                if matches!(response, Response::LeaseGrant { .. }) {
+                    self.observer.fire(const { probe("fast_grant") }, self.leader.map(|(_, leader)| leader));
+                }
+                let heard = Heard::Answer(response.clone());
+                self.observer.client(client, ClientEvent::FastComplete { op, id, term, config, nodes, response });
+                self.operation_ended(client, op, heard);
             }
             Notice::Synced { op, id, synced } => {
-                self.observe(client, op, &synced.response);
+                self.observe(client, op, &synced.response, Some(synced.revision), waits);
+                let heard = Heard::Answer(synced.response.clone());
                 self.observer.client(client, ClientEvent::SyncedComplete { op, id, synced });
                 self.observer.fire(const { probe("synced_completed") }, None);
-                if self.history.get(op).fast.is_some() {
+                if self.history.get(op).is_some_and(|operation| operation.fast.is_some()) {
                     self.observer.fire(const { probe("fast_then_synced") }, None);
                 }
-                self.operation_ended(client, op);
+                self.operation_ended(client, op, heard);
             }
             Notice::Read { op, applied, synced, .. } => {
-                self.observe(client, op, &synced.response);
+                self.observe(client, op, &synced.response, Some(synced.revision), waits);
+                let heard = Heard::Answer(synced.response.clone());
                 self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
-                self.operation_ended(client, op);
+                self.operation_ended(client, op, heard);
             }
-            Notice::Invalid { op, .. } => {
+            Notice::Invalid { op, error } => {
                 self.observer.client(client, ClientEvent::Fail { op });
-                self.operation_ended(client, op);
+                if let Some(error) = kv::Error::ALL.iter().find(|known| known.message() == error) {
+                    self.observer.fire(probes::of_error(*error), None);
+                }
+                self.operation_ended(client, op, Heard::Unknown);
             }
-            Notice::Registered { op, to, start_revision } => {
-                self.observer.client(client, ClientEvent::Register { op, to, start_revision });
-            }
-            Notice::Watch { op, node, response } => {
-                self.observer.client(client, ClientEvent::WatchTold { op, from: node, response });
-            }
+            Notice::Registered { op, to, start_revision } => self.watch_registered(client, op, to, start_revision),
+            Notice::Watch { op, node, response } => self.watch_told(client, op, node, response),
             Notice::SentKeepAlive { op, lease, read } => {
                 self.observer.client(client, ClientEvent::SendKeepAlive { op, lease, read });
             }
-            Notice::KeptAlive { op, lease, read, ttl, .. } => {
+            Notice::KeptAlive { op, lease, read, sent, ttl } => {
                 self.observer.client(client, ClientEvent::KeptAlive { op, lease, read, ttl });
+                self.kept_alive(client, op, sent, ttl);
             }
             Notice::Lost { op } => {
                 if waits {
                     self.give_up(client, op);
-                    self.schedule_invoke(client);
+                    self.goes_on(client, Heard::Unknown);
                 }
             }
         }
     }
 
-    fn observe(&mut self, client: u32, op: u64, response: &kv::Response) {
-        let request = self.history.get(op).op.clone();
-        self.caller(client).observe(&request, response);
+    /// An answer came: what its caller learns from it, whether or not it still waits.
+    fn observe(&mut self, client: u32, op: u64, response: &Response, revision: Option<u64>, waits: bool) {
+        let Some(request) = self.history.get(op).map(|operation| operation.op.clone()) else { return };
+        let caller = self.caller(client);
+        caller.observe(&request, response);
+        caller.revision = caller.revision.max(revision.unwrap_or(0));
+        if let Response::LeaseGrant { id, .. } = response {
+            self.leases.insert(op, *id);
+        }
+        if waits {
+            for probe in probes::of_answer(&request, response) {
+                self.observer.fire(probe, None);
+            }
+        }
+    }
+
+    /// A keep-alive of a stream is answered.
+    fn kept_alive(&mut self, client: u32, op: u64, sent: Nanos, ttl: i64) {
+        let caller = self.caller(client);
+        if ttl == 0 {
+            caller.renewals.remove(&op);
+            caller.zk.take_if(|session| session.stream == op);
+        }
+        if caller.recipe.as_ref().is_some_and(|running| running.op == op) {
+            self.tell_recipe(client, Heard::Kept { sent, ttl });
+        }
+        let gone = const { probe("op_lease_keep_alive_gone") };
+        self.observer.fire(if ttl > 0 { const { probe("op_lease_keep_alive") } } else { gone }, None);
     }
 }

@@ -75,6 +75,7 @@ fn play(plan: &Plan, options: &RunOptions) -> Played {
         scenario: plan.scenario.clone(),
         seed: plan.seed,
         voters: (1..=plan.cluster.voters).collect(),
+        drift_ppm: plan.drift_ppm(),
     };
     let cluster = Cluster::new(plan, &header, options);
     let (cluster, caught) = match options.engine {

@@ -2,16 +2,21 @@
 //! patience ends. What it saw is the history.
 
 use client::Notice;
-use curp::Synced;
+use curp::{Nanos, Synced};
 use history::{ClientEvent, Header, Operation, Outcome, SyncedResponse};
-use kv::{Bytes, KeyValue, Request, Response};
-use plan::{Op, Plan};
-use std::collections::BTreeMap;
-use world::US;
+use kv::{Bytes, KeyValue, LeaseId, Request, Response, made_lease_id};
+use plan::{Action, Known, Op, Plan};
+use std::collections::{BTreeMap, BTreeSet};
+use world::{Clock, Draws, US};
 
+use crate::background::Watching;
 use crate::cluster::{Cluster, Next};
 use crate::hosts::Hosts;
 use crate::observe::probe;
+use crate::recipes::{Heard, Running, Session};
+
+/// Clocks of clients are drawn as those of nodes with numbers from here on.
+const CLOCK_FIRST: u32 = 1_000;
 
 /// A client process with the caller in it.
 #[derive(Debug)]
@@ -25,19 +30,46 @@ pub(crate) struct Caller {
     ops: Vec<usize>,
     /// The next of them.
     next: usize,
-    /// The operation it waits for: its id.
+    /// The operation, or the step of one, that it waits for: its id.
     pub(crate) waits_for: Option<u64>,
+    /// The operation of several steps that it is at.
+    pub(crate) recipe: Option<Running>,
+    /// Its session with ZooKeeper.
+    pub(crate) zk: Option<Session>,
+    /// Its watches and renewals, by operation.
+    pub(crate) watches: BTreeMap<u64, Watching>,
+    pub(crate) renewals: BTreeSet<u64>,
+    /// The process's own clock.
+    pub(crate) clock: Clock,
     /// What it last observed of each key: the last pair, or none.
-    seen: BTreeMap<Bytes, Option<KeyValue>>,
+    pub(crate) seen: BTreeMap<Bytes, Option<KeyValue>>,
+    /// The last revision it has seen.
+    pub(crate) revision: u64,
     /// Commands since the session began, and after how many it ends the session.
     pub(crate) session_ops: u64,
     pub(crate) session_length: u64,
 }
 
 impl Caller {
-    pub(crate) fn new(address: u32, plan: &Plan, session_length: u64) -> Self {
-        let ops = plan.op.iter().enumerate().filter(|(_, op)| op.client == address).map(|(i, _)| i).collect();
-        Caller { address, up: false, life: 0, ops, next: 0, waits_for: None, seen: BTreeMap::new(), session_ops: 0, session_length }
+    pub(crate) fn new(draws: Draws, address: u32, plan: &Plan) -> Self {
+        let params = plan.client_clock.get(address as usize - 1).cloned().unwrap_or_default();
+        Caller {
+            address,
+            up: false,
+            life: 0,
+            ops: plan.op.iter().enumerate().filter(|(_, op)| op.client == address).map(|(i, _)| i).collect(),
+            next: 0,
+            waits_for: None,
+            recipe: None,
+            zk: None,
+            watches: BTreeMap::new(),
+            renewals: BTreeSet::new(),
+            clock: Clock::new(draws, CLOCK_FIRST + address, &params),
+            seen: BTreeMap::new(),
+            revision: 0,
+            session_ops: 0,
+            session_length: draws.draw("session", u64::from(address), 0).log_range(5..=200),
+        }
     }
 
     /// The operation to run next.
@@ -45,19 +77,21 @@ impl Caller {
         self.ops.get(self.next).map(|&i| &plan.op[i])
     }
 
-    /// Takes the next operation: the request it becomes, by what was last observed.
-    pub(crate) fn take_op(&mut self, plan: &Plan) -> Option<(u64, Request)> {
+    /// Whether it can go on to its next operation.
+    pub(crate) fn is_free(&self) -> bool {
+        self.up && self.waits_for.is_none() && self.recipe.is_none()
+    }
+
+    /// Takes the next operation.
+    fn take_op<'p>(&mut self, plan: &'p Plan) -> Option<&'p Op> {
         let op = self.next_op(plan)?;
         self.next += 1;
-        let seen = op.action.compares().and_then(|key| self.seen.get(key)).and_then(Option::as_ref);
-        let request = op.action.request(op.id, seen);
-        self.waits_for = Some(op.id);
-        Some((op.id, request))
+        Some(op)
     }
 
     /// Whether all its operations have ended.
     pub(crate) fn is_done(&self) -> bool {
-        self.next == self.ops.len() && self.waits_for.is_none()
+        self.next == self.ops.len() && self.waits_for.is_none() && self.recipe.is_none()
     }
 
     /// Learns from a response what its keys hold.
@@ -95,40 +129,75 @@ impl Cluster {
         self.schedule_invoke(client);
     }
 
+    /// What a client's clock reads now. An operator's is perfect.
+    pub(crate) fn client_clock(&self, client: u32) -> Nanos {
+        self.callers.get(client as usize - 1).map_or(self.now, |caller| caller.clock.mono(self.now))
+    }
+
+    /// When a client's clock will read `due`: later than now.
+    pub(crate) fn client_time(&self, client: u32, due: Nanos) -> u64 {
+        let wait = due.saturating_sub(self.client_clock(client));
+        let real = self.callers.get(client as usize - 1).map_or(wait, |caller| caller.clock.real_after(self.now, wait));
+        self.now + real.max(1)
+    }
+
     pub(crate) fn schedule_invoke(&mut self, client: u32) {
         let caller = &self.callers[client as usize - 1];
-        if let Some(op) = caller.next_op(&self.plan).filter(|_| caller.up && caller.waits_for.is_none()) {
-            let at = (op.at_us * US).max(self.now);
-            self.queue.push(at, Next::Invoke { client });
+        if caller.is_free() {
+            let at = caller.next_op(&self.plan).map_or(0, |op| op.at_us * US);
+            self.queue.push(at.max(self.now), Next::Invoke { client });
         }
     }
 
     pub(crate) fn invoke(&mut self, hosts: &mut impl Hosts, client: u32) {
         let (plan, now) = (self.plan.clone(), self.now);
+        self.wind_down(hosts, client);
         let caller = self.caller(client);
         let due = caller.next_op(&plan).is_some_and(|op| op.at_us * US <= now);
-        if !due || !caller.up || caller.waits_for.is_some() {
+        if !due || !caller.is_free() {
             return;
         }
-        if caller.session_ops >= caller.session_length {
-            caller.session_ops = 0;
+        let Some(op) = caller.take_op(&plan) else { return };
+        let known = Knowledge { caller: &self.callers[client as usize - 1], leases: &self.leases, plan: &plan };
+        if let Some(request) = op.action.request(op.id, &known) {
+            return self.ask(hosts, client, op.id, request);
+        }
+        match &op.action {
+            Action::Watch(watch) => {
+                let request = watch.request(&known);
+                self.begin_watch(hosts, client, op.id, watch, request);
+            }
+            Action::Renew { lease, for_us } => {
+                let lease = known.lease(*lease);
+                self.begin_renewal(hosts, client, op.id, lease, *for_us);
+            }
+            action => self.begin_recipe(hosts, client, op.id, action),
+        }
+        self.schedule_invoke(client);
+    }
+
+    /// Invokes a request, under this number, for which its caller then waits.
+    pub(crate) fn ask(&mut self, hosts: &mut impl Hosts, client: u32, op: u64, request: Request) {
+        let (patience_us, now) = (self.plan.workload.patience_us, self.now);
+        if self.caller(client).session_ops >= self.caller(client).session_length {
+            self.caller(client).session_ops = 0;
             hosts.tell_client(self, client, client::Input::EndSession);
         }
         let caller = self.caller(client);
-        let Some((op, request)) = caller.take_op(&plan) else { return };
-        if !matches!(request, Request::Range(_)) {
-            caller.session_ops += 1;
-        }
+        caller.waits_for = Some(op);
         self.history.invoke(op, client, request.clone(), now);
-        self.queue.push(now + plan.workload.patience_us * US, Next::Patience { client, op });
+        if !self.history.get(op).is_some_and(Operation::is_read) {
+            self.caller(client).session_ops += 1;
+        }
+        self.queue.push(now + patience_us * US, Next::Patience { client, op });
         hosts.tell_client(self, client, client::Input::Invoke { op, request });
     }
 
     pub(crate) fn lose_patience(&mut self, hosts: &mut impl Hosts, client: u32, op: u64) {
         if self.caller(client).waits_for == Some(op) && self.caller(client).up {
-            self.give_up(client, op);
             hosts.tell_client(self, client, client::Input::Abandon { op });
-            self.schedule_invoke(client);
+            self.give_up(client, op);
+            self.goes_on(client, Heard::Unknown);
         }
     }
 
@@ -139,12 +208,47 @@ impl Cluster {
         self.observer.fire(const { probe("unknown_outcome") }, None);
     }
 
-    /// The caller's operation has ended: on to the next.
-    pub(crate) fn operation_ended(&mut self, client: u32, op: u64) {
+    /// The caller's operation, or its step, has ended.
+    pub(crate) fn operation_ended(&mut self, client: u32, op: u64, heard: Heard) {
         if self.caller(client).waits_for == Some(op) {
             self.caller(client).waits_for = None;
+            self.goes_on(client, heard);
+        }
+    }
+
+    /// Nothing keeps the caller from its next step, or its next operation.
+    pub(crate) fn goes_on(&mut self, client: u32, heard: Heard) {
+        if self.caller(client).recipe.is_some() {
+            self.tell_recipe(client, heard);
+        } else {
             self.schedule_invoke(client);
         }
+    }
+}
+
+/// What a caller knows; and the names of leases, which callers tell each other.
+struct Knowledge<'a> {
+    caller: &'a Caller,
+    leases: &'a BTreeMap<u64, LeaseId>,
+    plan: &'a Plan,
+}
+
+impl Known for Knowledge<'_> {
+    fn pair(&self, key: &Bytes) -> Option<&KeyValue> {
+        self.caller.seen.get(key).and_then(Option::as_ref)
+    }
+
+    fn revision(&self) -> u64 {
+        self.caller.revision
+    }
+
+    fn lease(&self, id: u64) -> LeaseId {
+        let made = || {
+            let op = self.plan.op.iter().find(|op| op.id == id)?;
+            let made = matches!(op.action, Action::Grant { made: true, .. });
+            made.then(|| made_lease_id(u64::from(op.client), id))
+        };
+        self.leases.get(&id).copied().or_else(made).unwrap_or(id as LeaseId)
     }
 }
 
@@ -175,8 +279,9 @@ impl History {
         });
     }
 
-    pub(crate) fn get(&self, op: u64) -> &Operation {
-        &self.operations[self.places[&op]]
+    /// What is known of it; watches and renewals are no part of the history.
+    pub(crate) fn get(&self, op: u64) -> Option<&Operation> {
+        self.places.get(&op).map(|&place| &self.operations[place])
     }
 
     fn get_mut(&mut self, op: u64) -> &mut Operation {

@@ -26,4 +26,4 @@ pub use recipe::*;
 pub use trace::*;
 
 /// Version of `trace.ndjson`.
-pub const TRACE_FORMAT: u32 = 3;
+pub const TRACE_FORMAT: u32 = 4;

@@ -70,9 +70,14 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Whether it can write.
+    /// Whether it is answered without a place in the log: a range, or what only a leader answers, from its clock.
     pub fn is_read(&self) -> bool {
-        matches!(self.op, Request::Range(_))
+        matches!(self.op, Request::Range(_)) || self.op.is_leaders()
+    }
+
+    /// Whether any node may have answered it from what it had applied: a prefix of the log, not the latest.
+    pub fn is_serializable(&self) -> bool {
+        matches!(&self.op, Request::Range(range) if range.serializable)
     }
 
     /// When the first response came, fast or synced, whether or not the caller still waited; `None` if none came.

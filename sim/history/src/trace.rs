@@ -20,6 +20,9 @@ pub struct TraceHeader {
     pub seed: u64,
     /// The voters the cluster was made with. A node that joins later appears by its first event; who votes by then is in the log.
     pub voters: Vec<NodeId>,
+    /// The bound on the drift of clocks, ρ, in parts per million: no clock of the run, a node's or a client's, is further from true time.
+    #[serde(default)]
+    pub drift_ppm: u32,
 }
 
 /// One event, where and when.

@@ -160,7 +160,7 @@ fn a_bad_history_is_refused_with_its_line() {
 fn a_bad_trace_is_refused_with_its_line() {
     let good = example(1);
     assert!(trace_error("").contains("the file is empty"));
-    assert!(trace_error(&good.replace("\"format\":3", "\"format\":9")).contains("line 1: this trace has format version 9"));
+    assert!(trace_error(&good.replace("\"format\":4", "\"format\":9")).contains("line 1: this trace has format version 9"));
     let error = trace_error(&good.replace("\"event\":\"Disk\"", "\"event\":\"Disc\""));
     assert!(error.contains("line 4: there is no event named `Disc`"), "{error}");
     let error = trace_error(&good.replace("\"offset\":16,", ""));

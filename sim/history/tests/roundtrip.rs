@@ -16,7 +16,14 @@ fn hash(events: &[Stamped]) -> u64 {
 }
 
 fn header() -> TraceHeader {
-    TraceHeader { format: TRACE_FORMAT, engine: "direct".into(), scenario: "standard".into(), seed: u64::MAX, voters: vec![1, 2, 3] }
+    TraceHeader {
+        format: TRACE_FORMAT,
+        engine: "direct".into(),
+        scenario: "standard".into(),
+        seed: u64::MAX,
+        voters: vec![1, 2, 3],
+        drift_ppm: 200,
+    }
 }
 
 #[test]

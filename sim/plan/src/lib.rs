@@ -13,6 +13,7 @@ mod fault;
 mod op;
 mod parse;
 mod probe;
+mod request;
 mod resolve;
 mod scenario;
 mod shrink;
@@ -20,9 +21,10 @@ mod validate;
 mod write;
 
 pub use fault::{FAULTS, Fault, FaultKind, Shape, When};
-pub use op::{Action, CasBy, Op};
+pub use op::{Action, CasBy, Leave, Mistake, Op, Query, Watch, ZkAction};
 pub use parse::PlanError;
 pub use probe::{PROBES, is_probe};
+pub use request::{Known, value};
 pub use resolve::{Member, MemberError, Roles, Target};
 pub use scenario::{Scenario, ScenarioError, pick, scenario, scenarios};
 pub use shrink::{Simplification, Unit};
@@ -58,6 +60,9 @@ pub struct Plan {
     /// Clocks of nodes 1, 2, …; nodes beyond the list have perfect ones.
     #[serde(default)]
     pub clock: Vec<ClockParams>,
+    /// Clocks of clients 1, 2, …; clients beyond the list have perfect ones.
+    #[serde(default, skip_serializing_if = "op::plain")]
+    pub client_clock: Vec<ClockParams>,
     /// How long commands take to execute.
     #[serde(default)]
     pub execution: ExecutionParams,
@@ -154,6 +159,11 @@ impl Plan {
     /// The highest id of a node, joiners included.
     pub fn nodes(&self) -> u32 {
         self.fault.iter().filter_map(|f| f.kind.joiner()).fold(self.cluster.voters, u32::max)
+    }
+
+    /// The bound on the drift of all its clocks, in parts per million: what leases rely on.
+    pub fn drift_ppm(&self) -> u32 {
+        self.clock.iter().chain(&self.client_clock).map(|clock| clock.rate_ppm.unsigned_abs()).max().unwrap_or(0)
     }
 }
 

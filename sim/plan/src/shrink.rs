@@ -1,6 +1,6 @@
 //! What a plan can be made of when it is made smaller. Shrinking itself, which must run plans, is elsewhere.
 
-use crate::{FaultKind, Plan};
+use crate::{Action, FaultKind, Plan, Query};
 
 /// A part of a plan that can be taken out; nothing else changes by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,12 @@ pub enum Simplification {
     NoSnapshots,
     /// A snapshot is sent in one piece.
     WholeSnapshots,
+    /// Who has something by a lease leaves it at once, and renewals end at once.
+    BriefHolds,
+    /// Watchers read at once, and ask for nothing but events.
+    QuickReaders,
+    /// Requests have no options.
+    PlainRequests,
     /// Who joins, stays a learner; who is removed, stops at once; a lost disk's node is not replaced.
     PlainChanges,
 }
@@ -61,6 +67,9 @@ impl Simplification {
         Simplification::NoSnapshots,
         Simplification::WholeSnapshots,
         Simplification::PlainChanges,
+        Simplification::BriefHolds,
+        Simplification::QuickReaders,
+        Simplification::PlainRequests,
     ];
 }
 
@@ -94,7 +103,10 @@ impl Plan {
                 plan.disk.tail_ppm = 0;
             }
             Simplification::NoJitter => plan.network.jitter_us_max = 0,
-            Simplification::PerfectClocks => plan.clock.clear(),
+            Simplification::PerfectClocks => {
+                plan.clock.clear();
+                plan.client_clock.clear();
+            }
             Simplification::FastExecution => plan.execution.delay_us_max = plan.execution.delay_us_min,
             Simplification::ShorterFaults => {
                 // Below a millisecond, shorter explains nothing more.
@@ -117,6 +129,21 @@ impl Plan {
                 FaultKind::AddMember { promote, .. } => *promote = false,
                 FaultKind::RemoveMember { stop_after_us, .. } => *stop_after_us = Some(0),
                 FaultKind::LoseDisk { replace, .. } => *replace = None,
+                _ => {}
+            }),
+            Simplification::BriefHolds => plan.op.iter_mut().for_each(|op| match &mut op.action {
+                Action::Lock { hold_us: us, .. } | Action::Register { for_us: us, .. } | Action::Renew { for_us: us, .. } => *us = 0,
+                _ => {}
+            }),
+            Simplification::QuickReaders => plan.op.iter_mut().for_each(|op| {
+                if let Action::Watch(watch) = &mut op.action {
+                    (watch.pace_us, watch.ask_us, watch.progress) = (0, 0, false);
+                }
+            }),
+            Simplification::PlainRequests => plan.op.iter_mut().for_each(|op| match &mut op.action {
+                Action::Put { ignore_value, ignore_lease, .. } => (*ignore_value, *ignore_lease) = (false, false),
+                Action::Query(query) => *query = Query { key: query.key.clone(), to: query.to.clone(), at: query.at, ..Query::default() },
+                Action::Watch(watch) => (watch.prev_kv, watch.no_put, watch.no_delete) = (false, false, false),
                 _ => {}
             }),
         }

@@ -1,7 +1,9 @@
 //! Whether a plan makes sense: what the types alone cannot say.
 
-use crate::{Action, Fault, FaultKind, Member, PLAN_VERSION, Plan, Shape, Target, When, is_probe};
-use kv::Bytes;
+mod action;
+
+use crate::{Fault, FaultKind, Member, PLAN_VERSION, Plan, Shape, Target, When, is_probe};
+use action::check_action;
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) enum Place {
 const VOTERS_MAX: u32 = 9;
 const NODES_MAX: u32 = 16;
 const CLIENTS_MAX: u32 = 100;
+/// The highest id of an operation.
+const ID_MAX: u64 = i32::MAX as u64;
 /// An hour. No time in a plan is later, no duration longer.
 const US_MAX: u64 = 3_600_000_000;
 
@@ -53,6 +57,9 @@ impl Plan {
         part("clock", self.clock.iter().try_for_each(|c| c.validate().map_err(|e| e.to_string())))?;
         let clocks = self.clock.len();
         part("clock", ensure(clocks <= NODES_MAX as usize, || format!("there are {clocks} clocks; there are at most {NODES_MAX} nodes")))?;
+        let (clocks, clients) = (&self.client_clock, self.workload.clients as usize);
+        part("client_clock", clocks.iter().try_for_each(|c| c.validate().map_err(|e| e.to_string())))?;
+        part("client_clock", ensure(clocks.len() <= clients, || format!("there are {} clocks of {clients} clients", clocks.len())))?;
         part("workload", self.check_workload())?;
         part("heal", ensure(self.heal.at_us <= US_MAX, || format!("heal.at_us is {}; it can be at most {US_MAX}", self.heal.at_us)))?;
         let end = self.end.at_us_min.max(self.end.liveness_bound_us);
@@ -112,9 +119,8 @@ impl Plan {
             return Err(Invalid { place: Place::Fault(w[1].1), message });
         }
         match ops.last() {
-            Some(&(id, i)) if id > i64::MAX as u64 => {
-                Err(Invalid { place: Place::Op(i), message: format!("operation {id}: ids end at {}", i64::MAX) })
-            }
+            // The steps of an operation of several steps have numbers of their own above these.
+            Some(&(id, i)) if id > ID_MAX => Err(Invalid { place: Place::Op(i), message: format!("operation {id}: ids end at {ID_MAX}") }),
             _ => Ok(()),
         }
     }
@@ -259,22 +265,4 @@ fn check_time(name: &str, us: u64) -> Check {
 
 fn check_ppm(ppm: u32) -> Check {
     ensure(ppm <= 1_000_000, || format!("a chance is {ppm}; parts per million are from 0 to 1000000"))
-}
-
-fn check_action(action: &Action) -> Check {
-    let key = |key: &Bytes| ensure(!key.as_slice().is_empty(), || "a key is empty; keys have at least one byte".to_owned());
-    match action {
-        Action::Put { key: k } | Action::Get { key: k } | Action::Delete { key: k } | Action::Cas { key: k, .. } => key(k),
-        Action::Range { from, to } | Action::DeleteRange { from, to } => {
-            key(from)?;
-            ensure(from < to, || format!("the range from {from} to {to} is empty; its end must be greater"))
-        }
-        Action::Txn { compare, put, get, .. } => {
-            key(compare)?;
-            put.iter().chain(get).try_for_each(key)?;
-            let twice = put.iter().enumerate().find(|(i, k)| put[..*i].contains(k));
-            ensure(twice.is_none(), || "a txn writes a key twice; its writes must be of distinct keys".to_owned())?;
-            ensure(!put.is_empty() || !get.is_empty(), || "a txn neither writes nor reads; give it put or get".to_owned())
-        }
-    }
 }

@@ -19,6 +19,9 @@ impl Plan {
         line(&mut out, "network", &self.network);
         line(&mut out, "disk", &self.disk);
         line(&mut out, "clock", &self.clock);
+        if !self.client_clock.is_empty() {
+            line(&mut out, "client_clock", &self.client_clock);
+        }
         line(&mut out, "execution", &self.execution);
         line(&mut out, "workload", &self.workload);
         line(&mut out, "heal", &self.heal);

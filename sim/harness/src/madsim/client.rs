@@ -11,10 +11,12 @@ use tokio::time::Duration;
 use super::stage::{Stage, now};
 use crate::profile::{self, Part};
 
-/// One life of a client, as its shell sees the world. Its clock is perfect, as on the direct engine.
+/// One life of a client, as its shell sees the world.
 pub(crate) struct CallerHost {
     pub(crate) stage: Arc<Stage>,
     pub(crate) client: u32,
+    /// Its process's own clock; an operator's is perfect.
+    pub(crate) clock: Option<world::Clock>,
     /// The real transport, in runs that use it.
     pub(crate) calls: Option<ClientCalls>,
 }
@@ -25,11 +27,16 @@ impl Clock for CallerHost {
         let now = now();
         crate::log::set_time(now);
         crate::log::set_node(None);
-        now
+        self.clock.as_ref().map_or(now, |clock| clock.mono(now))
     }
 
     fn until(&self, due: Nanos) -> Duration {
-        Duration::from_nanos(due.saturating_sub(now()).max(1))
+        let now = now();
+        let wait = match &self.clock {
+            Some(clock) => clock.real_after(now, due.saturating_sub(clock.mono(now))),
+            None => due.saturating_sub(now),
+        };
+        Duration::from_nanos(wait.max(1))
     }
 }
 

@@ -154,7 +154,8 @@ async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, C
     let Some(ClientLaunch { life, entropy, grpc, inbox }) = lock(&slot).launch.take() else { return };
     let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.members.committed.clone()));
     let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members.clients, inbox).expect("the addresses are addresses"));
-    let host = Arc::new(CallerHost { stage, client, calls });
+    let clock = stage.with(|cluster| cluster.callers.get(client as usize - 1).map(|caller| caller.clock.clone()));
+    let host = Arc::new(CallerHost { stage, client, clock, calls });
     let caller = CurpClient::start(host, client, life, config, membership, entropy);
     lock(&slot).running = Some(caller.clone());
     caller.serve(inbox).await;

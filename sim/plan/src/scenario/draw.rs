@@ -2,9 +2,9 @@
 //! different numbers for the rest, so that no two runs are busy with the same things.
 
 use super::attack::{Context, faults};
-use super::spec::{Attack, Clock, Disk, Mix, Network, Scenario, Snapshots, Span, Timing};
-use crate::{Action, CasBy, Cluster, End, Heal, Op, PLAN_VERSION, Plan, Workload};
-use kv::Bytes;
+use super::ops::name_leases;
+use super::spec::{Attack, Clock, Disk, Network, Scenario, Snapshots, Span, Timing};
+use crate::{Cluster, End, Heal, Op, PLAN_VERSION, Plan, Workload};
 use world::{ClockParams, DiskParams, Draws, ExecutionParams, NetworkParams, Sequence};
 
 impl Scenario {
@@ -38,6 +38,7 @@ impl Scenario {
             network,
             disk,
             clock: (1..=nodes).map(|n| self.clock.draw(&mut draws.sequence("plan.clock", n.into()))).collect(),
+            client_clock: (1..=clients).map(|c| self.clock.draw(&mut draws.sequence("plan.client_clock", c.into()))).collect(),
             execution: ExecutionParams { delay_us_min: 1, delay_us_max: execution_us_max.max(1) },
             workload,
             heal: Heal { at_us: heal_us },
@@ -59,10 +60,9 @@ impl Scenario {
     }
 
     fn ops(&self, draws: Draws, bursts: &Bursts, clients: u32, keys: u32) -> Vec<Op> {
-        let names: Vec<Bytes> = (0..=keys).map(|k| Bytes::from(format!("k{k:02}"))).collect();
-        let kinds = self.mix.draw(&mut draws.sequence("plan.mix", 0));
+        let kinds = self.mix.draw(&mut draws.sequence("plan.mix", 0), &self.applications, keys);
         let stream = draws.stream("plan.op");
-        let mut ops: Vec<Op> = (0..bursts.ops)
+        let mut ops: Vec<(u64, Op)> = (0..bursts.ops)
             .map(|i| {
                 let mut s = stream.sequence(i);
                 let burst = i / bursts.size;
@@ -74,15 +74,16 @@ impl Scenario {
                     if is_hot { hot } else { any }
                 };
                 let (first, second) = (key(), key());
-                let action = kinds.action(&mut s, &names, first, second);
-                Op { id: 0, client, at_us, action }
+                let action = kinds.action(&mut s, first, second);
+                (i, Op { id: 0, client, at_us, action })
             })
             .collect();
-        ops.sort_by_key(|op| op.at_us);
-        for (id, op) in (1..).zip(&mut ops) {
+        ops.sort_by_key(|(_, op)| op.at_us);
+        for (id, (_, op)) in (1..).zip(&mut ops) {
             op.id = id;
         }
-        ops
+        name_leases(draws, &mut ops);
+        ops.into_iter().map(|(_, op)| op).collect()
     }
 }
 
@@ -92,70 +93,6 @@ struct Bursts {
     spread_us: u64,
     hot_percent: u64,
     starts_us: Vec<u64>,
-}
-
-/// Kinds of operations with their weights in this run.
-struct Kinds {
-    weights: [(&'static str, u64); 7],
-    total: u64,
-}
-
-impl Mix {
-    fn draw(&self, s: &mut Sequence) -> Kinds {
-        let mut weights = [
-            ("put", self.put),
-            ("get", self.get),
-            ("range", self.range),
-            ("delete", self.delete),
-            ("delete_range", self.delete_range),
-            ("cas", self.cas),
-            ("txn", self.txn),
-        ]
-        .map(|(name, weight)| (name, u64::from(weight)));
-        for (name, weight) in &mut weights {
-            let off = s.draw().chance(0.25) && !self.keep.iter().any(|k| k == name);
-            *weight = if off { 0 } else { *weight * s.draw().log_range(1..=8) };
-        }
-        if weights.iter().all(|(_, w)| *w == 0) {
-            weights[0].1 = 1;
-        }
-        Kinds { weights, total: weights.iter().map(|(_, w)| w).sum() }
-    }
-}
-
-impl Kinds {
-    fn action(&self, s: &mut Sequence, names: &[Bytes], first: usize, second: usize) -> Action {
-        let mut left = s.draw().below(self.total);
-        let mut kind = "put";
-        for (name, weight) in self.weights {
-            if left < weight {
-                kind = name;
-                break;
-            }
-            left -= weight;
-        }
-        let key = names[first].clone();
-        let (low, high) = (first.min(second), first.max(second) + 1);
-        let by = [CasBy::Value, CasBy::ModRevision, CasBy::Version][s.draw().below(3) as usize];
-        match kind {
-            "put" => Action::Put { key },
-            "get" => Action::Get { key },
-            "range" => Action::Range { from: names[low].clone(), to: names[high].clone() },
-            "delete" => Action::Delete { key },
-            "delete_range" => Action::DeleteRange { from: names[low].clone(), to: names[high].clone() },
-            "cas" => Action::Cas { key, by },
-            _ => {
-                let other = names[second].clone();
-                let (put, get) = match s.draw().below(3) {
-                    0 => (vec![other], vec![]),
-                    1 => (vec![], vec![other]),
-                    _ if first == second => (vec![key.clone()], vec![]),
-                    _ => (vec![key.clone(), other], vec![]),
-                };
-                Action::Txn { compare: key, by, put, get }
-            }
-        }
-    }
 }
 
 impl Timing {

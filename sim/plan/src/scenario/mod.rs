@@ -4,6 +4,7 @@
 
 mod attack;
 mod draw;
+mod ops;
 mod spec;
 
 pub use spec::{Scenario, ScenarioError};
@@ -18,15 +19,20 @@ const FILES: &[(&str, &str)] = &[
     ("elections", include_str!("../../../../scenarios/elections.toml")),
     ("even", include_str!("../../../../scenarios/even.toml")),
     ("fault-free", include_str!("../../../../scenarios/fault-free.toml")),
+    ("leases", include_str!("../../../../scenarios/leases.toml")),
+    ("locks", include_str!("../../../../scenarios/locks.toml")),
     ("membership", include_str!("../../../../scenarios/membership.toml")),
     ("partitions", include_str!("../../../../scenarios/partitions.toml")),
     ("power", include_str!("../../../../scenarios/power.toml")),
     ("reads", include_str!("../../../../scenarios/reads.toml")),
     ("recovery", include_str!("../../../../scenarios/recovery.toml")),
+    ("registry", include_str!("../../../../scenarios/registry.toml")),
     ("sessions", include_str!("../../../../scenarios/sessions.toml")),
     ("snapshots", include_str!("../../../../scenarios/snapshots.toml")),
     ("standard", include_str!("../../../../scenarios/standard.toml")),
     ("transfers", include_str!("../../../../scenarios/transfers.toml")),
+    ("watches", include_str!("../../../../scenarios/watches.toml")),
+    ("zookeeper", include_str!("../../../../scenarios/zookeeper.toml")),
 ];
 
 /// Every scenario, in alphabetical order.

@@ -57,6 +57,9 @@ pub struct Scenario {
     pub snapshots: Snapshots,
     /// Weights of the kinds of operations.
     pub mix: Mix,
+    /// What leases, watches and applications are about.
+    #[serde(default)]
+    pub applications: Applications,
     /// The network's numbers; chances and latencies are drawn from 0 or from the ranges.
     #[serde(default)]
     pub network: Network,
@@ -103,6 +106,9 @@ impl Scenario {
             .chain(self.attack.iter().filter_map(|a| a.after.as_ref()).flat_map(|a| &a.probes));
         for probe in probes {
             crate::validate::known_probe(probe)?;
+        }
+        if let Some(kind) = self.mix.keep.iter().find(|kind| !Mix::KINDS.contains(&kind.as_str())) {
+            return Err(format!("there is no kind of operation `{kind}` to keep; there are {}", Mix::KINDS.join(", ")));
         }
         if self.voters.is_empty() || self.weight == 0 {
             return Err("a scenario has at least one number of voters, and a weight of at least 1".to_owned());
@@ -200,23 +206,98 @@ impl Default for Snapshots {
     }
 }
 
-/// Weights of the kinds of operations. Each run switches some off, and weighs the others anew; what is named in `keep` stays on.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Mix {
-    pub(super) put: u32,
-    pub(super) get: u32,
-    pub(super) range: u32,
-    pub(super) delete: u32,
-    pub(super) delete_range: u32,
-    pub(super) cas: u32,
-    pub(super) txn: u32,
-    pub(super) keep: Vec<String>,
+macro_rules! mix {
+    ($($kind:ident),* $(,)?) => {
+        /// Weights of the kinds of operations. Each run switches some off, and weighs the others anew; what is named in `keep` stays on.
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Mix {
+            $(pub(super) $kind: u32,)*
+            #[serde(default = "Mix::keep_puts")]
+            pub(super) keep: Vec<String>,
+        }
+
+        impl Mix {
+            /// The kinds there are.
+            const KINDS: &'static [&'static str] = &[$(stringify!($kind)),*];
+
+            fn keep_puts() -> Vec<String> {
+                vec!["put".to_owned()]
+            }
+
+            /// Every kind with its weight.
+            pub(super) fn weights(&self) -> impl Iterator<Item = (&'static str, u32)> {
+                [$((stringify!($kind), self.$kind)),*].into_iter()
+            }
+        }
+    };
 }
 
-impl Default for Mix {
+// New kinds are added at the end: what a seed draws for the others stays what it was.
+mix!(
+    put,
+    get,
+    range,
+    delete,
+    delete_range,
+    cas,
+    txn,
+    put_lease,
+    put_ignore,
+    query,
+    nested,
+    compact,
+    grant,
+    revoke,
+    keep_alive,
+    time_to_live,
+    leases,
+    renew,
+    watch,
+    mistake,
+    lock,
+    register,
+    discover,
+    authorise,
+    use_token,
+    withdraw,
+    zk,
+);
+
+/// What leases, watches and applications are about.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Applications {
+    /// Time to live of a lease, in seconds.
+    pub(super) ttl_s: Span,
+    /// How long a lock is held, an instance registered, a lease renewed.
+    pub(super) hold_us: Span,
+    /// How long a watch lasts that ends before the run.
+    pub(super) watch_us: Span,
+    /// How long a slow reader takes over a response.
+    pub(super) pace_us: Span,
+    /// How many locks …
+    pub(super) locks: Span,
+    /// … services …
+    pub(super) services: Span,
+    /// … tokens …
+    pub(super) tokens: Span,
+    /// … and nodes in ZooKeeper's tree, sequential ones apart; at most eight.
+    pub(super) paths: Span,
+}
+
+impl Default for Applications {
     fn default() -> Self {
-        Mix { put: 0, get: 0, range: 0, delete: 0, delete_range: 0, cas: 0, txn: 0, keep: vec!["put".to_owned()] }
+        Applications {
+            ttl_s: Span(1, 4),
+            hold_us: Span(1_000, 3_000_000),
+            watch_us: Span(10_000, 3_000_000),
+            pace_us: Span(1_000, 400_000),
+            locks: Span(1, 3),
+            services: Span(1, 2),
+            tokens: Span(1, 3),
+            paths: Span(2, 8),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ fn every_fault_kind_and_every_action_is_drawn() {
     let known: BTreeSet<&str> = FAULTS.iter().map(|(name, _)| *name).filter(|name| !by_chance(name)).collect();
     assert_eq!(drawn, known);
     let actions: BTreeSet<&str> = plans.iter().flat_map(|p| &p.op).map(|op| op.action.kind()).collect();
-    assert_eq!(actions.len(), 7, "{actions:?}");
+    assert_eq!(actions.len(), 25, "{actions:?}");
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Delegated authorisation: a token is a key with a lease. Who uses the right compares, in the same txn as its write, that the token is
+//! there; who gave it withdraws it by revoking the lease, or lets it expire.
+
+use history::RecipeResult;
+use kv::{Bytes, Compare, CompareResult, CompareTarget, LEASE_NONE, LeaseId, Request, Response, TxnRequest};
+
+use super::{Desk, Do, Heard, get, one, revoke};
+
+#[derive(Debug)]
+pub(crate) struct Authorise {
+    token: Bytes,
+    ttl: i64,
+    lease: LeaseId,
+}
+
+impl Authorise {
+    pub(super) fn new(token: Bytes, ttl: i64) -> Self {
+        Authorise { token, ttl, lease: LEASE_NONE }
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard, desk: &mut Desk, out: &mut Vec<Do>) {
+        out.push(match heard {
+            Heard::Begun => desk.grant(self.ttl),
+            Heard::Answer(Response::LeaseGrant { id, .. }) => {
+                self.lease = id;
+                Do::Ask(desk.put(&self.token, id))
+            }
+            Heard::Answer(Response::Put { .. }) => Do::End(Some(RecipeResult::Authorised { lease: self.lease })),
+            Heard::Answer(_) | Heard::Unknown => Do::End(None),
+            _ => return,
+        });
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Use {
+    token: Bytes,
+    key: Bytes,
+}
+
+impl Use {
+    pub(super) fn new(token: Bytes, key: Bytes) -> Self {
+        Use { token, key }
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard, desk: &mut Desk, out: &mut Vec<Do>) {
+        out.push(match heard {
+            Heard::Begun => Do::Ask(Request::Txn(TxnRequest {
+                compare: vec![Compare {
+                    key: self.token.clone(),
+                    result: CompareResult::Greater,
+                    target: CompareTarget::Version(0),
+                    ..Compare::default()
+                }],
+                success: vec![desk.put(&self.key, LEASE_NONE)],
+                failure: vec![get(&self.token)],
+            })),
+            Heard::Answer(Response::Txn { succeeded: true, .. }) => Do::End(Some(RecipeResult::Allowed)),
+            Heard::Answer(Response::Txn { .. }) => Do::End(Some(RecipeResult::Denied)),
+            Heard::Answer(_) | Heard::Unknown => Do::End(None),
+            _ => return,
+        });
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Withdraw {
+    token: Bytes,
+    revoking: bool,
+}
+
+impl Withdraw {
+    pub(super) fn new(token: Bytes) -> Self {
+        Withdraw { token, revoking: false }
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard, out: &mut Vec<Do>) {
+        out.push(match heard {
+            Heard::Begun => Do::Ask(get(&self.token)),
+            Heard::Unknown => Do::End(None),
+            // Gone already, by then at the latest: expired, or withdrawn by somebody else.
+            Heard::Answer(_) if self.revoking => Do::End(Some(RecipeResult::Withdrawn)),
+            Heard::Answer(response) => match one(&response).map(|kv| kv.lease).filter(|lease| *lease != LEASE_NONE) {
+                Some(lease) => {
+                    self.revoking = true;
+                    revoke(lease)
+                }
+                None => Do::End(Some(RecipeResult::Withdrawn)),
+            },
+            _ => return,
+        });
+    }
+}
