@@ -88,7 +88,7 @@ fn judge(tlc: &Tlc, traces: &[Loaded], mut each: impl FnMut(&Loaded, &Verdict, u
 }
 
 fn batch(trace: &Loaded) -> anyhow::Result<Batch> {
-    let mut batch = Batch::new(&trace.header.voters, DRIFT_PPM);
+    let mut batch = Batch::new(&trace.header.voters, trace.header.drift_ppm);
     let bad = |what: String| usage(format!("{}: {what}", trace.path.display()));
     match batch.add(&trace.events) {
         Err(error) => Err(bad(error.to_string())),

@@ -53,18 +53,21 @@ impl Story {
     }
 
     fn start(&mut self, node: NodeId, term: Term, last: (Term, Index), snapshot: Index) {
-        self.node(node, NodeEvent::Restart {
-            term,
-            vote: None,
-            commit: snapshot,
-            last_index: last.1,
-            last_term: last.0,
-            pool: vec![],
-            base: LogBase::default(),
-            snapshot,
-            state_hash: 0,
-            membership: Membership::initial([1, 2, 3]),
-        });
+        self.node(
+            node,
+            NodeEvent::Restart {
+                term,
+                vote: None,
+                commit: snapshot,
+                last_index: last.1,
+                last_term: last.0,
+                pool: vec![],
+                base: LogBase::default(),
+                snapshot,
+                state_hash: 0,
+                membership: Membership::initial([1, 2, 3]),
+            },
+        );
     }
 
     fn accept(&mut self, from: NodeId, to: &[NodeId], term: Term, entry: &Arc<Entry<Request>>) {
@@ -341,7 +344,8 @@ fn judged(traces: &[Vec<Stamped>]) -> Option<Vec<Option<Rejection>>> {
 #[test]
 fn a_lease_that_expires_during_an_election_conforms_and_its_mutations_do_not() {
     let base = story();
-    let all: Vec<_> = mutations(&[&base], 4).into_iter().filter(|m| m.family == Family::Leases || m.label.starts_with("AppendOwn")).collect();
+    let all: Vec<_> =
+        mutations(&[&base], 4).into_iter().filter(|m| m.family == Family::Leases || m.label.starts_with("AppendOwn")).collect();
     for kind in Kind::ALL {
         let count = all.iter().filter(|m| (m.family, m.kind) == (Family::Leases, kind)).count();
         assert!(count >= 4, "{kind}: {count}");
@@ -379,7 +383,9 @@ fn leases_are_told_apart_and_times_are_relative() {
     let found = projections(&mut bounds, &s.events).expect("steps");
     let leases: Vec<LeaseId> = found.iter().map(|p| p.lease).collect();
     assert_eq!(leases, [7, 8]);
-    let told = |p: &Projection, action: &str| p.steps.iter().filter(|step| step.action == action).map(|s| s.record.to_string()).collect::<Vec<_>>();
+    let told = |p: &Projection, action: &str| {
+        p.steps.iter().filter(|step| step.action == action).map(|s| s.record.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(told(&found[1], "AppendGrant"), [r#"[a |-> "AppendGrant", i |-> 27, n |-> 1, t |-> 1, p |-> 2, v |-> 1000000]"#]);
     let receipt = told(&found[0], "ReceiveKeepAlive");
     assert_eq!(receipt.len(), 1);

@@ -259,9 +259,7 @@ impl View<'_> {
             let label = view::name(&self.events[at].event);
             match kind {
                 Kind::Dropped => out.extend(visible::dropped(self, at).then_some(Candidate { at, label, change: Change::Drop })),
-                Kind::Doubled => {
-                    out.extend(visible::doubled(self, at).then_some(Candidate { at, label, change: Change::Double }))
-                }
+                Kind::Doubled => out.extend(visible::doubled(self, at).then_some(Candidate { at, label, change: Change::Double })),
                 Kind::Swapped => {
                     let swaps = swap::dependents(self, at).into_iter();
                     out.extend(swaps.map(|(label, later)| Candidate { at, label, change: Change::Swap(later) }));
