@@ -97,11 +97,17 @@ impl Node {
             }
             if mutants::on(Mutant::LeaseFollowerExpires) {
                 self.forward(lease, now, out);
-            } else if self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
+            } else if !self.is_being_revoked(lease) && self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
                 self.machine.expiry.appended(lease);
             }
         }
         self.finish(out);
+    }
+
+    /// Whether a revoke of the lease is in the log and not applied. Behind it there may be a grant of a new lease of that name, which a revoke of
+    /// this one must not hit: it is tried again later, should it still be needed then.
+    fn is_being_revoked(&self, lease: LeaseId) -> bool {
+        self.raw.unapplied().any(|command| matches!(command, Request::LeaseRevoke(revoke) if revoke.id == lease))
     }
 
     /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now.

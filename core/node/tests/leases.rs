@@ -4,7 +4,7 @@ mod common;
 
 use client::{AdminWish, Input as Ask, Notice};
 use common::{Cluster, MS, SECOND};
-use curp::{Config, Message, Nanos, NodeId, Reply, Request as Wire};
+use curp::{Config, Message, Nanos, NodeId, Reply, Request as Wire, Synced};
 use kv::{
     Bytes, LeaseEvent, LeaseGrantRequest, LeaseId, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
     RangeRequest, Request, Response,
@@ -228,6 +228,30 @@ fn a_revoke_is_tried_until_it_is_in_the_log() {
     assert!(alive(&mut cluster, leader), "and cannot be proposed");
     gone(&mut cluster, leader);
     assert_eq!(decisions(&cluster).len(), 1, "one decision, however often it is tried");
+}
+
+/// A client revokes a lease and makes a new one of the same name. Meanwhile the old one expires: that must not hit the new one.
+#[test]
+fn a_new_lease_of_the_same_name_has_its_own_time() {
+    let (mut cluster, leader, granted) = with_lease();
+    while cluster.now < granted + 1_900 * MS {
+        cluster.run(1);
+    }
+    // Nothing is committed for a while.
+    cluster.cut_off.extend((1..=3).filter(|id| *id != leader));
+    let (revoke, again) = (Request::LeaseRevoke(LeaseRevokeRequest { id: LEASE, stamp: None }), grant(LEASE, TTL));
+    cluster.say(0, Ask::Invoke { op: 20, request: revoke });
+    cluster.say(0, Ask::Invoke { op: 21, request: again });
+    cluster.run(130);
+    assert_eq!(decisions(&cluster).len(), 1);
+    cluster.cut_off.clear();
+    cluster.run(1_700);
+    let synced =
+        |n: &(Nanos, Notice)| matches!(n.1, Notice::Synced { op: 21, synced: Synced { response: Response::LeaseGrant { .. }, .. }, .. });
+    let (again, _) = *cluster.callers[0].told.iter().find(|n| synced(n)).expect("it is granted");
+    assert!(cluster.host(leader).node.store().leases().contains(LEASE), "granted at {again}, gone at {}", cluster.now);
+    cluster.run(500);
+    assert!(!cluster.host(leader).node.store().leases().contains(LEASE));
 }
 
 /// A revoke is void if its stamp is not its own entry's term; in which term a replica applies it, or applies it again, is nothing to it.

@@ -52,6 +52,8 @@ enum Step {
     /// A command's whole fast round at a leader, done at once: the witnesses in the first mask get the Record, the disks and
     /// processors of those in the second are quick.
     Round(usize, u8, u8),
+    /// A leader proposes a command of its own, which conflicts with everything.
+    Own(Index),
     DropAll,
     Settle,
     /// An operator asks a leader for a change of its configuration: of this kind, about this member.
@@ -77,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (i(), mask()).prop_map(|(node, with)| Step::Elect(node, with)),
         1 => (i(), any::<bool>()).prop_map(|(node, power)| Step::Crash(node, power)),
         2 => i().prop_map(Step::Restart),
+        1 => i().prop_map(Step::Own),
         1 => Just(Step::DropAll),
         2 => Just(Step::Settle),
     ];
@@ -241,6 +244,11 @@ impl Walk {
                 }
             }
             Step::Round(key, records, quick) => self.round(key, records, quick)?,
+            Step::Own(i) => {
+                if let Some(node) = pick(i) {
+                    self.cluster.propose_own(node, Cmd::Sum)?;
+                }
+            }
             Step::DropAll => drop(self.cluster.take_flights(false, |_| true)),
             Step::Settle => self.cluster.settle(&up, None)?,
             Step::Change(kind, member) => self.change(kind, member)?,
