@@ -232,15 +232,35 @@ fn applied(outcome: &Applied<Response>) -> String {
 /// `put(k3, 17)`.
 pub fn request(request: &Request) -> String {
     match request {
-        Request::Put(put) => format!("put({}, {})", short(&put.key), short(&put.value)),
-        Request::Range(range) => format!("get({})", keys(&range.key, range.range_end.as_ref())),
+        Request::Put(put) => {
+            let value = if put.ignore_value { "its value".to_owned() } else { short(&put.value) };
+            let lease = match put.lease {
+                0 if put.ignore_lease => ", its lease".to_owned(),
+                0 => String::new(),
+                lease => format!(", lease {lease}"),
+            };
+            format!("put({}, {value}{lease})", short(&put.key))
+        }
+        Request::Range(range) => {
+            let at = if range.revision > 0 { format!(" at revision {}", range.revision) } else { String::new() };
+            let how = if range.serializable { " serializable" } else { "" };
+            format!("get({}{at}{how})", keys(&range.key, range.range_end.as_ref()))
+        }
         Request::DeleteRange(delete) => format!("delete({})", keys(&delete.key, delete.range_end.as_ref())),
         Request::Txn(txn) => {
             let branch = |requests: &[Request]| requests.iter().map(self::request).collect::<Vec<_>>().join(", ");
             let keys: Vec<String> = txn.compare.iter().map(|c| short(&c.key)).collect();
             format!("txn(if {} then [{}] else [{}])", keys.join(", "), branch(&txn.success), branch(&txn.failure))
         }
-        other => format!("{other:?}"),
+        Request::Compact(compact) => format!("compact({})", compact.revision),
+        Request::LeaseGrant(grant) => format!("grant(lease {}, {} s)", grant.id, grant.ttl),
+        Request::LeaseRevoke(revoke) => match revoke.stamp {
+            Some(term) => format!("revoke(lease {}, decided in term {term})", revoke.id),
+            None => format!("revoke(lease {})", revoke.id),
+        },
+        Request::LeaseKeepAlive(keep) => format!("keep_alive(lease {})", keep.id),
+        Request::LeaseTimeToLive(ask) => format!("time_to_live(lease {})", ask.id),
+        Request::LeaseLeases => "leases()".to_owned(),
     }
 }
 
@@ -258,8 +278,16 @@ pub fn response(response: &Response) -> String {
             let inner: Vec<String> = responses.iter().map(self::response).collect();
             format!("{} [{}]", if *succeeded { "then" } else { "else" }, inner.join(", "))
         }
+        Response::Compact => "compacted".to_owned(),
+        Response::LeaseGrant { id, ttl } | Response::LeaseKeepAlive { id, ttl } => format!("lease {id} has {ttl} s"),
+        Response::LeaseRevoke => "revoked".to_owned(),
+        Response::LeaseTimeToLive { ttl: -1, .. } => "no such lease".to_owned(),
+        Response::LeaseTimeToLive { ttl, keys, .. } => {
+            let keys: Vec<String> = keys.iter().map(short).collect();
+            format!("{ttl} s left [{}]", keys.join(", "))
+        }
+        Response::LeaseLeases { leases } => format!("{leases:?}"),
         Response::Error(error) => error.to_string(),
-        other => format!("{other:?}"),
     }
 }
 

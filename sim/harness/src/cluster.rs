@@ -43,7 +43,7 @@ pub(crate) enum Next {
     /// The recipe that a client is at has something to hear.
     Recipe { client: u32 },
     /// A recipe's time has come.
-    Wake { client: u32, op: u64 },
+    Wake { client: u32, op: u64, at: u64 },
     /// Something is to be done for a watch.
     Watch { client: u32, life: u32, op: u64, what: WatchStep },
     /// A renewal ends.
@@ -127,6 +127,7 @@ pub(crate) struct Cluster {
     sent: u64,
     disturb: u64,
     config: curp::Config,
+    pub(crate) limits: node::Limits,
     pub(crate) client_config: client::Config,
     /// The configuration that the cluster is made with.
     membership: Membership,
@@ -195,6 +196,7 @@ impl Cluster {
                 trailing_entries: c.trailing_entries,
                 snapshot_chunk_bytes: c.snapshot_chunk_bytes as usize,
             },
+            limits: limits(draws),
             client_config: client::Config {
                 retry_after_min: plan.workload.retry_us * US,
                 retry_after_max: plan.workload.retry_us * US * 16,
@@ -242,7 +244,7 @@ impl Cluster {
             Next::Invoke { client } => self.invoke(hosts, client),
             Next::Patience { client, op } => self.lose_patience(hosts, client, op),
             Next::Recipe { client } => self.run_recipe(hosts, client),
-            Next::Wake { client, op } => self.wake_recipe(hosts, client, op),
+            Next::Wake { client, op, at } => self.wake_recipe(hosts, client, op, at),
             Next::Watch { client, life, op, what } => self.step_watch(hosts, client, life, op, what),
             Next::EndRenewal { client, life, op } => {
                 if self.caller(client).life == life {
@@ -468,6 +470,19 @@ impl Cluster {
             }
             (Address::Client(_), _) => {}
         }
+    }
+}
+
+/// How much waits for watchers in this run, and for how long: often so little that slow ones fall behind.
+fn limits(draws: Draws) -> node::Limits {
+    let mut s = draws.sequence("limits", 0);
+    let mut drawn = |range| s.draw().log_range(range);
+    node::Limits {
+        watch: kv::WatchLimits { responses_max: drawn(1..=64) as usize, events_max: drawn(1..=256) as usize },
+        watch_idle: drawn(2_000_000..=20_000_000) * US,
+        watch_progress_every: drawn(50_000..=20_000_000) * US,
+        revoke_retry: drawn(20_000..=500_000) * US,
+        ..node::Limits::default()
     }
 }
 

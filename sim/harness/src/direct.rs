@@ -82,10 +82,11 @@ impl Direct {
             self.node_out = out;
             return;
         }
-        let clock = process.timing.clock.mono(now);
+        let (clock, wall) = (process.timing.clock.mono(now), process.timing.clock.wall(now));
         crate::log::set_node(Some(id));
         if let Some(node) = &mut host.node {
             let _handling = profile::enter(Part::Node);
+            node.set_wall(wall);
             node.handle(clock, input, &mut out);
         }
         self.take_output(cluster, id, out);
@@ -160,7 +161,8 @@ impl Hosts for Direct {
         let mut out = std::mem::take(&mut self.node_out);
         let Birth { config, membership, files, first, entropy, clock: now, .. } = birth;
         match Node::start(Start { id, config, membership, files: &files, first, entropy, now }, &mut out) {
-            Ok((node, recovery)) => {
+            Ok((mut node, recovery)) => {
+                node.set_limits(cluster.limits.clone());
                 let host = self.node(id);
                 host.durable = 0;
                 host.node = Some(node);

@@ -34,7 +34,8 @@ pub(crate) fn unfinished(cluster: &Cluster, hosts: &impl Hosts) -> Vec<String> {
             (_, Some(op)) => missing.push(format!("operation {op} of client c{} has not ended", caller.address)),
             (false, None) => missing.push(format!("client c{} has not come back", caller.address)),
             (true, None) if !caller.is_done() => missing.push(format!("client c{} has operations left", caller.address)),
-            (true, None) if !hosts.client_is_idle(caller.address) => {
+            // A watch that lasts until the end keeps its client from being idle.
+            (true, None) if !caller.unsynced.is_empty() || caller.watches.is_empty() && !hosts.client_is_idle(caller.address) => {
                 missing.push(format!("client c{} still waits for a synced result", caller.address));
             }
             _ => {}
@@ -254,6 +255,7 @@ fn rule(judgement: &Judgement) -> &'static str {
     match judgement.finding {
         Some(check::Finding::Revisions) => "revisions",
         Some(check::Finding::Log) => "the log explains the history",
+        Some(check::Finding::Prefix) => "serializable reads see a prefix",
         Some(check::Finding::History) | None => "values",
     }
 }

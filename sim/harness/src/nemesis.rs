@@ -234,6 +234,7 @@ impl Cluster {
         caller.up = false;
         let (life, op) = (caller.life, caller.waits_for);
         let keeps = caller.zk.take().is_some() || caller.recipe.as_ref().is_some_and(|running| running.keeps);
+        caller.unsynced.clear();
         let (watched, renewed) = (std::mem::take(&mut caller.watches), std::mem::take(&mut caller.renewals));
         self.observer.client(client, ClientEvent::ClientCrash);
         if let Some(op) = op {

@@ -144,6 +144,11 @@ impl Cluster {
         };
         let waits = op.is_some_and(|op| waiting(op, self));
         self.history.note(&notice, now, waits);
+        match &notice {
+            Notice::Proposed { op, id: Some(_), .. } => self.caller(client).unsynced.insert(*op),
+            Notice::Synced { op, .. } | Notice::Lost { op } | Notice::Invalid { op, .. } => self.caller(client).unsynced.remove(op),
+            _ => false,
+        };
         match notice {
             Notice::SessionOpen { session } => {
                 self.observer.client(client, ClientEvent::SessionOpen { session });
@@ -229,7 +234,6 @@ impl Cluster {
         let caller = self.caller(client);
         if ttl == 0 {
             caller.renewals.remove(&op);
-            caller.zk.take_if(|session| session.stream == op);
         }
         if caller.recipe.as_ref().is_some_and(|running| running.op == op) {
             self.tell_recipe(client, Heard::Kept { sent, ttl });

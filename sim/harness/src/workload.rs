@@ -32,6 +32,8 @@ pub(crate) struct Caller {
     next: usize,
     /// The operation, or the step of one, that it waits for: its id.
     pub(crate) waits_for: Option<u64>,
+    /// Commands that were proposed in this life and have no synced result yet.
+    pub(crate) unsynced: BTreeSet<u64>,
     /// The operation of several steps that it is at.
     pub(crate) recipe: Option<Running>,
     /// Its session with ZooKeeper.
@@ -60,6 +62,7 @@ impl Caller {
             ops: plan.op.iter().enumerate().filter(|(_, op)| op.client == address).map(|(i, _)| i).collect(),
             next: 0,
             waits_for: None,
+            unsynced: BTreeSet::new(),
             recipe: None,
             zk: None,
             watches: BTreeMap::new(),

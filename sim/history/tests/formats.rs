@@ -32,7 +32,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                     Some("object") => value.is_object(),
                     Some("array") => value.is_array(),
                     Some("string") => value.is_string(),
-                    Some("integer") => value.is_u64(),
+                    Some("integer") => value.is_u64() || value.is_i64(),
                     Some("boolean") => value.is_boolean(),
                     Some("null") => value.is_null(),
                     other => panic!("type {other:?}"),
@@ -41,6 +41,7 @@ fn valid(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                     return fail(&format!("not a {with}"));
                 }
             }
+            "minimum" if value.as_i64().is_some_and(|number| number < 0) => return fail("too small"),
             "minimum" => {}
             "const" if with != value => return fail(&format!("not {with}")),
             "enum" if !list().any(|one| one == value) => return fail(&format!("none of {with}")),

@@ -11,6 +11,15 @@ fn example() -> String {
 }
 
 #[test]
+fn the_readme_s_second_plan_is_one_too() {
+    let readme = include_str!("../README.md");
+    let text = readme.split("```toml\n").nth(2).and_then(|rest| rest.split("```").next()).expect("the README has two examples");
+    let plan = Plan::parse(text, "README.md").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(plan.drift_ppm(), 20_000);
+    assert_eq!(Plan::parse(&plan.to_toml(), "written").as_ref(), Ok(&plan));
+}
+
+#[test]
 fn the_example_in_the_readme_is_a_plan() {
     let plan = Plan::parse(&example(), "README.md").expect("the README is right");
     assert_eq!((plan.op.len(), plan.fault.len(), plan.seed), (3, 4, 42));

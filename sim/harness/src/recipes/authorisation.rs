@@ -63,26 +63,31 @@ impl Use {
     }
 }
 
+/// It gives up after so many rounds in which somebody granted the token anew.
+const ROUNDS_MAX: u32 = 5;
+
 #[derive(Debug)]
 pub(crate) struct Withdraw {
     token: Bytes,
+    rounds: u32,
     revoking: bool,
 }
 
 impl Withdraw {
     pub(super) fn new(token: Bytes) -> Self {
-        Withdraw { token, revoking: false }
+        Withdraw { token, rounds: 0, revoking: false }
     }
 
     pub(super) fn hear(&mut self, heard: Heard, out: &mut Vec<Do>) {
         out.push(match heard {
             Heard::Begun => Do::Ask(get(&self.token)),
             Heard::Unknown => Do::End(None),
-            // Gone already, by then at the latest: expired, or withdrawn by somebody else.
-            Heard::Answer(_) if self.revoking => Do::End(Some(RecipeResult::Withdrawn)),
-            Heard::Answer(response) => match one(&response).map(|kv| kv.lease).filter(|lease| *lease != LEASE_NONE) {
+            // Somebody may have granted it anew meanwhile, and then it is there by another lease.
+            Heard::Answer(_) if std::mem::take(&mut self.revoking) => Do::Ask(get(&self.token)),
+            Heard::Answer(response) => match one(&response).map(|kv| kv.lease) {
+                Some(_) if self.rounds == ROUNDS_MAX => Do::End(None),
                 Some(lease) => {
-                    self.revoking = true;
+                    (self.revoking, self.rounds) = (true, self.rounds + 1);
                     revoke(lease)
                 }
                 None => Do::End(Some(RecipeResult::Withdrawn)),

@@ -38,9 +38,8 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn wake_recipe(&mut self, hosts: &mut impl Hosts, client: u32, op: u64) {
-        let now = self.now;
-        let due = |running: &&mut Running| running.op == op && running.wake_at == Some(now);
+    pub(crate) fn wake_recipe(&mut self, hosts: &mut impl Hosts, client: u32, op: u64, at: u64) {
+        let due = |running: &&mut Running| running.op == op && running.wake_at == Some(at);
         if let Some(running) = self.caller(client).recipe.as_mut().filter(due) {
             running.wake_at = None;
             self.recipe_hears(hosts, client, Heard::Woken);
@@ -89,7 +88,7 @@ impl Cluster {
                 let at = self.client_time(client, due);
                 if let Some(running) = &mut self.caller(client).recipe {
                     running.wake_at = Some(at);
-                    self.queue.push(at, Next::Wake { client, op });
+                    self.queue.push(at, Next::Wake { client, op, at });
                 }
             }
             Do::Keep(lease) => {

@@ -340,14 +340,15 @@ impl Zk {
             return out.push(end(ZkResult::Refused(ZkError::SessionExpired)));
         }
         let counted = take(usize::from(sequential)).first().and_then(one).map_or(0, |kv| kv.version);
+        if sequential && counted != number && self.attempts < ATTEMPTS_MAX {
+            // Somebody else took the number; whatever else is wrong shows with the next one.
+            self.attempts += 1;
+            return self.decide(counted, desk, out);
+        }
         let why = self.parts(number).iter().find_map(|op| Part::refused(op, take(Part::of(op, lease).failure.len())));
         match why {
-            Some(why) => out.push(end(ZkResult::Refused(why))),
-            None if sequential && self.attempts < ATTEMPTS_MAX => {
-                self.attempts += 1;
-                self.decide(counted, desk, out);
-            }
-            None => out.push(Do::End(None)),
+            Some(why) if !sequential || counted == number => out.push(end(ZkResult::Refused(why))),
+            _ => out.push(Do::End(None)),
         }
     }
 

@@ -28,12 +28,38 @@ pub(crate) fn requests() -> Vec<Request> {
         CompareTarget::CreateRevision(0),
         CompareTarget::ModRevision(u64::MAX),
         CompareTarget::Value("null".into()),
+        CompareTarget::Lease(i64::MAX),
     ];
-    let result = [CompareResult::Equal, CompareResult::NotEqual, CompareResult::Greater, CompareResult::Less];
+    let result = [CompareResult::Equal, CompareResult::NotEqual, CompareResult::Greater, CompareResult::Less, CompareResult::Equal];
     let compare =
         target.into_iter().zip(result).map(|(target, result)| Compare { key: "k".into(), result, target, ..Compare::default() }).collect();
     let txn = Request::Txn(TxnRequest { compare, success: vec![put.clone(), range.clone()], failure: vec![delete.clone()] });
-    vec![put, range, delete, txn]
+    let nested = TxnRequest { success: vec![txn.clone()], ..TxnRequest::default() };
+    let sorted = RangeRequest {
+        key: "k".into(),
+        revision: 7,
+        sort_order: SortOrder::Descend,
+        sort_target: SortTarget::Mod,
+        serializable: true,
+        count_only: true,
+        max_create_revision: 9,
+        ..RangeRequest::default()
+    };
+    vec![
+        put,
+        range,
+        delete,
+        txn,
+        Request::Txn(nested),
+        Request::Range(sorted),
+        Request::Put(PutRequest { key: "k".into(), ignore_value: true, lease: i64::MAX, ..PutRequest::default() }),
+        Request::Compact(CompactionRequest { revision: 3, physical: true }),
+        Request::LeaseGrant(LeaseGrantRequest { ttl: -1, id: 7 }),
+        Request::LeaseRevoke(LeaseRevokeRequest { id: 7, stamp: Some(3) }),
+        Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: 7 }),
+        Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 7, keys: true }),
+        Request::LeaseLeases,
+    ]
 }
 
 pub(crate) fn responses() -> Vec<Response> {
@@ -42,7 +68,16 @@ pub(crate) fn responses() -> Vec<Response> {
     let range = Response::Range { kvs: vec![kv_of("a", vec![1, 2, 255].into()), kv_of("b", "".into())], count: 9, more: true };
     let delete = Response::DeleteRange { deleted: 1, prev_kvs: vec![kv_of("d", "true".into())] };
     let txn = Response::Txn { succeeded: false, responses: vec![put.clone(), range.clone(), delete.clone()] };
-    vec![put, none, range, delete, txn]
+    let lease = [
+        Response::Compact,
+        Response::LeaseGrant { id: 7, ttl: 2 },
+        Response::LeaseRevoke,
+        Response::LeaseKeepAlive { id: 7, ttl: 0 },
+        Response::LeaseTimeToLive { id: 7, ttl: -1, granted_ttl: 2, keys: vec!["k1".into()] },
+        Response::LeaseLeases { leases: vec![1, i64::MAX] },
+    ];
+    let errors = Error::ALL.iter().map(|error| Response::Error(*error));
+    [put, none, range, delete, txn].into_iter().chain(lease).chain(errors).collect()
 }
 
 pub(crate) fn membership() -> Membership {

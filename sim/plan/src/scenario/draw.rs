@@ -74,7 +74,7 @@ impl Scenario {
                     if is_hot { hot } else { any }
                 };
                 let (first, second) = (key(), key());
-                let action = kinds.action(&mut s, first, second);
+                let action = kinds.action(&mut s, i, first, second);
                 (i, Op { id: 0, client, at_us, action })
             })
             .collect();

@@ -13,6 +13,7 @@ pub(super) struct Kinds<'a> {
     /// Kinds of operations with their weights.
     weights: Vec<(&'static str, u64)>,
     total: u64,
+    first: Vec<String>,
     applications: &'a Applications,
     /// The generic keys, and the end of the last.
     keys: Vec<Bytes>,
@@ -39,6 +40,7 @@ impl Mix {
         Kinds {
             weights,
             total,
+            first: self.first.clone(),
             applications,
             keys: (0..=keys).map(|k| Bytes::from(format!("k{k:02}"))).collect(),
             locks: numbered(applications.locks.draw(s), "lock/"),
@@ -60,16 +62,19 @@ fn pick<T: Clone>(s: &mut Sequence, among: &[T]) -> T {
 }
 
 impl Kinds<'_> {
-    /// An operation on the keys of these two numbers, or on something else.
-    pub(super) fn action(&self, s: &mut Sequence, first: usize, second: usize) -> Action {
+    /// The operation drawn i-th, on the keys of these two numbers, or on something else.
+    pub(super) fn action(&self, s: &mut Sequence, i: u64, first: usize, second: usize) -> Action {
         let mut left = s.draw().below(self.total);
-        let mut kind = "put";
+        let mut kind: &str = "put";
         for (name, weight) in &self.weights {
             if left < *weight {
                 kind = name;
                 break;
             }
             left -= weight;
+        }
+        if let Some(first) = self.first.get(i as usize) {
+            kind = first;
         }
         let key = self.keys[first].clone();
         let other = self.keys[second].clone();

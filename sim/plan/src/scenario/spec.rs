@@ -107,8 +107,8 @@ impl Scenario {
         for probe in probes {
             crate::validate::known_probe(probe)?;
         }
-        if let Some(kind) = self.mix.keep.iter().find(|kind| !Mix::KINDS.contains(&kind.as_str())) {
-            return Err(format!("there is no kind of operation `{kind}` to keep; there are {}", Mix::KINDS.join(", ")));
+        if let Some(kind) = self.mix.keep.iter().chain(&self.mix.first).find(|kind| !Mix::KINDS.contains(&kind.as_str())) {
+            return Err(format!("there is no kind of operation `{kind}`; there are {}", Mix::KINDS.join(", ")));
         }
         if self.voters.is_empty() || self.weight == 0 {
             return Err("a scenario has at least one number of voters, and a weight of at least 1".to_owned());
@@ -215,6 +215,9 @@ macro_rules! mix {
             $(pub(super) $kind: u32,)*
             #[serde(default = "Mix::keep_puts")]
             pub(super) keep: Vec<String>,
+            /// The first operations, in the calm before the faults, are of these kinds: what a run is about surely happens in it.
+            #[serde(default)]
+            pub(super) first: Vec<String>,
         }
 
         impl Mix {
