@@ -152,13 +152,15 @@ pub(crate) fn projections(bounds: &mut Bounds, events: &[Stamped]) -> Result<Vec
     leases.into_iter().map(project).collect()
 }
 
-/// Entries, by index and id, that were applied without effect: their session refused them, or had them applied.
+/// Entries, by index and id, that were applied without effect: their session refused them, or had them applied. Who applied one first has the word.
 fn void(events: &[Stamped]) -> BTreeSet<(Index, ProposeId)> {
-    let refused = |stamped: &Stamped| match &stamped.event {
-        Event::Node(NodeEvent::Apply { index, id: Some(id), outcome: Applied::Duplicate | Applied::Refused, .. }) => Some((*index, *id)),
-        _ => None,
-    };
-    events.iter().filter_map(refused).collect()
+    let mut first = BTreeMap::new();
+    for stamped in events {
+        if let Event::Node(NodeEvent::Apply { index, id: Some(id), outcome, .. }) = &stamped.event {
+            first.entry((*index, *id)).or_insert(matches!(outcome, Applied::Duplicate | Applied::Refused));
+        }
+    }
+    first.into_iter().filter(|(_, void)| *void).map(|(entry, _)| entry).collect()
 }
 
 /// Follows every node's log, as far as the terms of its entries.
