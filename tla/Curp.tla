@@ -34,6 +34,8 @@ CONSTANTS
   ClientOf, SeqNo,          \* the two halves of a ProposeId
   MaxTerm, MaxCrash,        \* bounds
   MaxConfig,                \* bound on configuration entries in one log
+  Slow,                     \* commands whose footprint depends on the state: never recorded, never fast
+  Own, MaxOwn,              \* a leader's own commands, all by one name; bound on them in one log
   Sessions, Snapshots,      \* features
   Bugs                      \* rules switched off
 
@@ -44,7 +46,7 @@ BugNames == {
   "leader-skips-own-pool", "fast-before-noop", "pool-drop-at-append",
   "pool-drop-at-truncate", "pool-clear-at-snapshot", "gc-by-client-expiry",
   "recover-no-dedup", "apply-no-dedup", "retry-new-id", "session-advance-on-fast",
-  "session-end-commutes", "config-version-number", "config-not-rolled-back",
+  "session-end-commutes", "own-commutes", "slow-is-fast", "config-version-number", "config-not-rolled-back",
   "config-two-at-once", "config-before-noop", "config-commutes", "vote-not-persisted",
   "vote-uptodate-and", "commit-old-term", "append-truncates-always",
   "commit-moves-back", "stale-append-reply", "deposed-leader-appends",
@@ -52,7 +54,7 @@ BugNames == {
   "read-index-is-commit", "read-index-uncommitted", "read-not-applied",
   "own-vote-not-persisted", "witness-ack-before-sync", "apply-before-persist",
   "removed-leader-counts", "snapshot-stale-term", "rejoin-keeps-tail", "install-cuts-tail" }
-ASSUME Bugs \subseteq BugNames /\ Voters0 \subseteq Node
+ASSUME Bugs \subseteq BugNames /\ Voters0 \subseteq Node /\ Slow \subseteq Cmd
 Bug(b) == b \in Bugs
 
 VARIABLES
@@ -120,9 +122,11 @@ EffAt(s, i)     == /\ IsCmd(s, i)
 EffIdx(s)       == {i \in 1..Len(s) : EffAt(s, i)}
 Eff(s)          == {s[i].v : i \in EffIdx(s)}
 Pos(s, c)       == CHOOSE i \in EffIdx(s) : s[i].v = c /\ \A j \in EffIdx(s) : s[j].v = c => i <= j
-\* what c observes when executed after s: the last command it conflicts with
-Obs(s, c)       == LET I == {i \in 1..Len(s) : IsCmd(s, i) /\ Conf(s[i].v, c) /\ EffAt(s, i)}
-                   IN IF I = {} THEN Nil ELSE s[Max(I)].v
+\* what c observes when executed after s: the last command it conflicts with; a leader's own
+\* conflicts with all
+Obs(s, c)       == LET I == {i \in 1..Len(s) : \/ IsCmd(s, i) /\ Conf(s[i].v, c) /\ EffAt(s, i)
+                                             \/ s[i].k = "own"}
+                   IN IF I = {} THEN Nil ELSE IF s[Max(I)].k = "own" THEN Own ELSE s[Max(I)].v
 \* c took effect in log s
 Took(s, c)      == \E i \in 1..Len(s) : s[i].v = c /\ EffAt(s, i)
 Res(s, c)       == Obs(Prefix(s, Pos(s, c) - 1), c)
@@ -238,13 +242,15 @@ SyncedComplete(c) ==
 
 (* ----------------------------- propose path ----------------------------- *)
 \* The entries a proposal must wait for: a command that conflicts, a membership
-\* change, the shutdown, an end of its client's session.
+\* change, the shutdown, a command of the leader's own, an end of its client's session.
 Blocks(e, c) == \/ e.k = "cmd" /\ Conf(e.v, c)
                 \/ e.k = "config" /\ ~Bug("config-commutes")
                 \/ e.k = "shut"
+                \/ e.k = "own" /\ ~Bug("own-commutes")
                 \/ e.k = "end" /\ e.v = ClientOf[c] /\ ~Bug("session-end-commutes")
 \* a leader must not answer c before commit
 Blocked(n, c) ==
+    \/ c \in Slow /\ ~Bug("slow-is-fast")
     \/ barrier[n] > 0 /\ ~Bug("fast-before-noop")
     \/ role[n] # "L"
     \/ \E d \in pool[n] : Conf(c, d) /\ ~Bug("leader-ignores-own-pool")
@@ -265,6 +271,7 @@ LeaderPropose(n, c) ==
 \* A voter other than the leader accepts a Record of its own term and configuration.
 WitnessRecord(n, c) ==
     /\ c \in prop /\ role[n] \in {"F", "C"} /\ Known(n, c)
+    /\ c \notin Slow \/ Bug("slow-is-fast")
     /\ n \in cfg[n].voters \/ Bug("learner-counts")
     /\ term[n] > 0 /\ ~Covers(n, c)
     /\ ~ \E d \in pool[n] : Conf(c, d)
@@ -444,13 +451,21 @@ AppendConfig(n) ==
          LET V == IF m \in cfg[n].voters THEN cfg[n].voters \ {m} ELSE cfg[n].voters \cup {m}
          IN V # {} /\ AppendEntry(n, [Entry(term[n], "config", Nil) EXCEPT !.cfg = V])
 
+\* A command of the leader's own (the revoke of a lease that expired): no session, no id, no
+\* client that waits; it is not recorded, and conflicts with all.
+AppendOwn(n) ==
+    /\ role[n] = "L" /\ barrier[n] = 0
+    /\ Cardinality({i \in 1..Len(log[n]) : log[n][i].k = "own"}) < MaxOwn
+    /\ AppendEntry(n, Entry(term[n], "own", Nil))
+
 (* -------------------------------- reads --------------------------------- *)
 \* At arrival the leader notes the read index: the last conflicting entry in its LOG,
 \* and at least its commit index.
 ReadRequest(n, r) ==
     /\ role[n] = "L" /\ reads[r].st = "idle"
     /\ barrier[n] = 0 \/ Bug("read-before-noop")
-    /\ LET I == {i \in 1..Len(log[n]) : IsCmd(log[n], i) /\ Sees(r, log[n][i].v)}
+    /\ LET I == {i \in 1..Len(log[n]) : \/ IsCmd(log[n], i) /\ Sees(r, log[n][i].v)
+                                        \/ log[n][i].k = "own"}
            x == IF Bug("read-index-is-commit") THEN commit[n] ELSE Max(I \cup {commit[n]})
        IN reads' = [reads EXCEPT ![r] =
             [st |-> "asked", n |-> n, t |-> term[n], idx |-> x, acks |-> {n}, saw |-> {},
@@ -500,6 +515,7 @@ Next ==
     \/ \E n \in Node, cl \in Client : SessionBegin(n, cl)
     \/ \E n \in Node, cl \in Client : SessionEnd(n, cl)
     \/ \E n \in Node : AppendConfig(n)
+    \/ \E n \in Node : AppendOwn(n)
     \/ \E n \in Node, r \in Read : ReadRequest(n, r)
     \/ \E n \in Node, r \in Read : ReadAck(n, r)
     \/ \E n \in Node, r \in Read : ReadIndex(n, r)
@@ -511,7 +527,7 @@ Leaders == {n \in Node : role[n] = "L"}
 IsEntry(e) == /\ e.t \in 1..MaxTerm /\ e.cfg \subseteq Node /\ e.lrn \subseteq Node /\ e.fi \in Nat
               /\ \/ e.k = "cmd" /\ e.v \in Cmd
                  \/ e.k \in {"begin", "end"} /\ e.v \in Client
-                 \/ e.k \in {"noop", "config", "shut"} /\ e.v = Nil
+                 \/ e.k \in {"noop", "config", "shut", "own"} /\ e.v = Nil
 TypeOK ==
     /\ \A n \in Node :
          /\ term[n] \in 0..MaxTerm /\ vote[n] \in Node \cup {Nil}
@@ -522,7 +538,7 @@ TypeOK ==
          /\ barrier[n] \in 0..Len(log[n]) /\ barrier[n] > 0 => role[n] = "L"
          /\ \A v \in votes[n] : v.v \in Node /\ v.pool \subseteq Cmd
     /\ prop \subseteq Cmd
-    /\ \A c \in Cmd : done[c].how \in {"no", "fast", "sync"} /\ done[c].res \in Cmd \cup {Nil}
+    /\ \A c \in Cmd : done[c].how \in {"no", "fast", "sync"} /\ done[c].res \in Cmd \cup {Nil, Own}
     /\ crashes \in 0..MaxCrash
 \* nothing committed is truncated, nothing applied becomes uncommitted
 CommitKept     == \A n \in Node : applied[n] <= commit[n] /\ commit[n] <= Len(log[n])
@@ -574,8 +590,9 @@ CommittedElectable ==
 \* real-time order of conflicting commands
 RealTime       == \A n \in Node : LET s == Committed(n) IN \A c \in Eff(s) : \A p \in pre[c] :
                     p \in Eff(s) /\ Pos(s, p) < Pos(s, c)
-\* no two completed commands observed the same predecessor
-NoFork         == \A a, b \in Cmd : Done(a) /\ Done(b) /\ Conf(a, b) => done[a].res # done[b].res
+\* no two completed commands observed the same predecessor (leaders' own have one name)
+NoFork         == \A a, b \in Cmd : Done(a) /\ Done(b) /\ Conf(a, b) =>
+                    done[a].res # done[b].res \/ done[a].res = Own
 \* a read sees every command that was completed, or read, before it was asked
 ReadFresh      == \A r \in Read : reads[r].st = "served" => reads[r].pre \subseteq reads[r].saw
 =============================================================================

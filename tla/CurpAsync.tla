@@ -186,6 +186,7 @@ Execute(n, c) ==
 \* A Record of term t and configuration ver is accepted.
 AsyncWitnessRecord(n, c, t, ver) ==
     /\ c \in prop /\ role[n] \in {"F", "C"} /\ (Sessions => Knows(n, c))
+    /\ c \notin Slow \/ Bug("slow-is-fast")
     /\ n \in cfg[n].voters \/ Bug("learner-counts")
     /\ t > 0 /\ (t = term[n] \/ Bug("record-no-term"))
     /\ ver = cfg[n].ver \/ Bug("record-no-config")
@@ -493,6 +494,13 @@ AsyncAppendConfig(n, V, L) ==
     /\ V # {} /\ [voters |-> V, learners |-> L] \in Changes(cfg[n])
     /\ LeaderAppends(n, [Entry(term[n], "config", Nil) EXCEPT !.cfg = V, !.lrn = L])
 
+\* A command of the leader's own, which no client waits for.  (A leader that hands over or whose
+\* node stops does not append one, which only its own bookkeeping says.)
+AsyncAppendOwn(n) ==
+    /\ barrier[n] = 0
+    /\ Cardinality({i \in 1..Len(log[n]) : log[n][i].k = "own"}) < MaxOwn
+    /\ LeaderAppends(n, Entry(term[n], "own", Nil))
+
 \* The cluster's shutdown: an entry without effect on what is modelled.
 AppendShutdown(n) == LeaderAppends(n, Entry(term[n], "shut", Nil))
 \* A node that has applied it stops, once its hard state is durable: a crash that takes nothing.
@@ -560,6 +568,7 @@ AsyncNext ==
     \/ \E n \in Node, cl \in Client : AsyncSessionBegin(n, cl)
     \/ \E n \in Node, cl \in Client : AsyncSessionEnd(n, cl)
     \/ \E n \in Node : MaxConfig > 0 /\ \E g \in Changes(cfg[n]) : AsyncAppendConfig(n, g.voters, g.learners)
+    \/ \E n \in Node : MaxOwn > 0 /\ AsyncAppendOwn(n)
     \/ \E n \in Node, r \in Read : AsyncReadRequest(n, r)
     \/ \E n \in Node, r \in Read, Q \in SUBSET Node : AsyncReadIndex(n, r, Q)
     \/ \E n \in Node, r \in Read : AsyncServeRead(n, r)

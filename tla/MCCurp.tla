@@ -69,6 +69,8 @@ NeverServed    == \A r \in Read : reads[r].st # "served"
 NeverSawFast   == \A r \in Read : ~ \E c \in reads[r].saw : done[c].how = "fast"
 NeverEnded     == \A n \in Node, cl \in Client : ~Ended(Applied(n), cl)
 NeverFirstInc  == \A n \in Node, cl \in Client : FirstInc(Applied(n), cl) < 2
+\* a command observes a leader's own, and is completed
+NeverOwn       == \A c \in Cmd : done[c].res # Own
 NeverChanged   == \A n \in Node : \A i \in 1..commit[n] : log[n][i].k # "config"
 \* a fast command is done in a changed configuration
 NeverFastInNew == ~ \E e \in er : e.ver # <<0, 0>>

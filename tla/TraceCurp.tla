@@ -25,12 +25,17 @@ TRead         == DOMAIN TReads
 TClientOf     == [c \in TCmd |-> TCmds[c].cl]
 TSeqNo        == [c \in TCmd |-> TCmds[c].seq]
 TOpOf         == [c \in TCmd |-> c]
-\* footprints are sets of numbers of key intervals
-TConflict(c, d) == \/ TCmds[c].wr \cap TCmds[d].wr # {}
+\* footprints are sets of numbers of key intervals and of leases; all: what it touches depends
+\* on the state
+TConflict(c, d) == \/ TCmds[c].all \/ TCmds[d].all
+                   \/ TCmds[c].wr \cap TCmds[d].wr # {}
                    \/ TCmds[c].wr \cap TCmds[d].rd # {}
                    \/ TCmds[c].rd \cap TCmds[d].wr # {}
-TSees(r, c)     == TReads[r].keys \cap TCmds[c].wr # {}
+TSees(r, c)     == TReads[r].all \/ TCmds[c].all \/ TReads[r].keys \cap TCmds[c].wr # {}
+TSlow           == {c \in TCmd : TCmds[c].all}
 TNil            == 0
+TOwn            == Len(TCmds) + 1
+TMaxOwn         == 1000000
 TMaxCrash       == 1000000
 TMaxConfig      == 1000000
 
@@ -62,6 +67,7 @@ Rounds ==
          /\ Step.new = (Step.c \notin pool[At])
          /\ AsyncWitnessRecord(At, Step.c, Step.asked, Step.ver)
     \/ Is("PoolDrop") /\ AsyncPoolDrop(At, Step.c)
+    \/ Is("AppendOwn") /\ InTerm /\ LastIs(Step.idx) /\ AsyncAppendOwn(At)
 Replication ==
     \/ Is("AcceptEntries") /\ InTerm
          /\ Step.t \in 1..MaxTerm /\ sent[Step.t].n = Step.l
@@ -79,6 +85,7 @@ Replication ==
                  [] e.k = "end"   -> Step.out = "ended"
                  [] e.k = "config" -> Step.out = "configured"
                  [] e.k = "shut"  -> Step.out = "shutdown"
+                 [] e.k = "own"   -> Step.out = "done" /\ Step.c = 0
                  [] e.k = "cmd"   -> /\ Step.c = e.v
                                      /\ Step.out = IF EffAt(log[At], i) THEN "done"
                                           ELSE IF /\ Live(s, ClientOf[e.v])

@@ -88,7 +88,7 @@ fn judge(tlc: &Tlc, traces: &[Loaded], mut each: impl FnMut(&Loaded, &Verdict, u
 }
 
 fn batch(trace: &Loaded) -> anyhow::Result<Batch> {
-    let mut batch = Batch::new(&trace.header.voters);
+    let mut batch = Batch::new(&trace.header.voters, trace.header.drift_ppm);
     let bad = |what: String| usage(format!("{}: {what}", trace.path.display()));
     match batch.add(&trace.events) {
         Err(error) => Err(bad(error.to_string())),
@@ -145,7 +145,7 @@ fn line(trace: &Loaded, verdict: &Verdict, wall_ns: u64) -> Value {
     json!({
         "kind": "conform", "trace": trace.path.display().to_string(), "events": trace.events.len(),
         "verdict": if rejection.is_none() { "accepted" } else { "rejected" }, "rejected_at": rejection.map(|r| r.event),
-        "action": rejection.map(|r| r.action), "conjunct": Value::Null, "wall_ns": wall_ns,
+        "action": rejection.map(|r| r.action), "lease": rejection.and_then(|r| r.lease), "conjunct": Value::Null, "wall_ns": wall_ns,
     })
 }
 
@@ -167,8 +167,9 @@ fn told(trace: &[Stamped], rejection: &Rejection, paint: Paint) -> String {
     let before =
         trace[..rejection.position].iter().rev().filter(|event| (event.node, event.client) == place && !is_send(event)).take(BEFORE);
     let before: Vec<&Stamped> = before.collect();
+    let of_lease = rejection.lease.map_or(String::new(), |lease| format!(" of lease {lease}"));
     let mut text = format!(
-        "    event {}, {}, {}: the specification does not allow this {} here\n",
+        "    event {}, {}, {}: the specification{of_lease} does not allow this {} here\n",
         refused.i,
         term::at(refused.t).trim_start(),
         events::place(refused),

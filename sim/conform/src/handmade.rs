@@ -3,10 +3,10 @@
 
 use curp::{
     Applied, ConfigCause, ConfigChange, ConfigVersion, Entry, Event as NodeEvent, HardState, Index, LogBase, Membership, NodeId, Payload,
-    Record, SnapshotMeta, Term,
+    Record, SnapshotMeta, Synced, Term,
 };
 use history::{Stamped, WorldEvent};
-use kv::Request;
+use kv::{CompactionRequest, Request, Response};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,6 +181,7 @@ impl Cluster {
             let outcome = match entry.payload {
                 Payload::Config { .. } => Applied::Configured,
                 Payload::Shutdown => Applied::ShutDown,
+                Payload::Own { .. } => Applied::Done(Synced { revision: 1, response: Response::Compact }),
                 _ => Applied::Nothing,
             };
             self.say(n, NodeEvent::Apply { index: entry.index, id: None, outcome, state_hash: 0 });
@@ -241,6 +242,8 @@ fn story() -> Vec<Stamped> {
     c.say(1, NodeEvent::OpenFastPath { term: 1 });
     // A learner, which begins from a snapshot, and is promoted.
     c.configure(1, &[1, 2, 3], &[4]);
+    // A command of the leader's own; what it asks for makes no difference here.
+    c.propose(1, |_| Payload::Own { command: Arc::new(Request::Compact(CompactionRequest::default())) });
     c.settle(1, &[2]);
     c.snapshot(1);
     c.start(4);
@@ -252,7 +255,7 @@ fn story() -> Vec<Stamped> {
     c.snapshot(4);
     // It starts again from its snapshot.
     c.crash(4);
-    (c.node(4).snapshot, c.node(4).base) = (3, LogBase { index: 3, term: 1 });
+    (c.node(4).snapshot, c.node(4).base) = (4, LogBase { index: 4, term: 1 });
     c.start(4);
     // The leader is removed, and hands over.
     c.configure(1, &[2, 3, 4], &[]);
@@ -302,12 +305,15 @@ fn members_snapshots_and_a_shutdown_conform_and_their_mutations_do_not() {
             assert!(count >= 4, "{family}, {kind}: {count}");
         }
     }
+    for label in ["AppendOwn", "AppendOwn.term", "AppendOwn.index"] {
+        assert!(all.iter().any(|m| m.label == label), "{label}");
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let tlc = match Tlc::find(&root) {
         Ok(tlc) => tlc,
         Err(missing) => return println!("SKIPPED: {missing}"),
     };
-    let mut batch = Batch::new(&[1, 2, 3]);
+    let mut batch = Batch::new(&[1, 2, 3], 0);
     batch.add(&events).expect("steps");
     for mutation in &all {
         batch.add(&mutation.events).expect("steps");

@@ -1,8 +1,8 @@
 //! Traces held against the TLA+ specification.
 //!
-//! A trace's events become steps of the specification ([`steps`]), named by small numbers ([`Tables`]); one or several traces become
-//! a generated module ([`Batch`]); TLC walks the specification along each of them ([`Tlc`]), and how far it got is the verdict. [`mutate`] makes
-//! traces that must be refused.
+//! A trace's events become steps of the specification ([`steps`]), named by small numbers ([`Tables`]), and for each lease that it names
+//! steps of the specification of one lease; one or several traces become generated modules ([`Batch`]); TLC walks the specifications along each
+//! of them ([`Tlc`]), and how far it got is the verdict. [`mutate`] makes traces that must be refused.
 //!
 //! Invariant: a verdict is given only where TLC ended well. Whatever else it says is an error, never a rejection.
 //!
@@ -14,6 +14,7 @@ mod disk;
 mod footprint;
 #[cfg(test)]
 mod handmade;
+mod lease;
 pub mod mutate;
 #[cfg(test)]
 mod samples;

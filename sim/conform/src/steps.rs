@@ -7,7 +7,7 @@
 
 use curp::{Applied, ConfigCause, ConfigVersion, Event as NodeEvent, Membership, NodeId, Payload, Synced};
 use history::{ClientEvent, Event, Stamped, WorldEvent};
-use kv::{Request, Response};
+use kv::{LeaseKeepAliveRequest, Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::disk::{Change, Disk, Written};
@@ -97,7 +97,7 @@ impl Converter<'_> {
                 Ok(())
             }
             Event::World(event) => self.world(i, stamped.node, event),
-            // TraceLease.tla's.
+            // TraceLease.tla's: crate::lease.
             Event::Lease(_) => Ok(()),
         }
     }
@@ -120,6 +120,10 @@ impl Converter<'_> {
                 if let Some(read) = read {
                     t.read(*read, request);
                 }
+            }
+            // One of a stream begins a read as well.
+            ClientEvent::SendKeepAlive { lease, read, .. } => {
+                t.read(*read, &Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: *lease }));
             }
             ClientEvent::FastComplete { id, term, config, nodes, .. } => {
                 let fields = vec![("c", t.command(*id)), ("t", t.term(*term)), ("ver", version(t, *config)), ("q", t.node_set(nodes))];

@@ -143,12 +143,13 @@ impl Tables {
                 ("fi", Value::Int(command.first_incomplete)),
                 ("rd", set(footprint.reads)),
                 ("wr", set(footprint.writes)),
+                ("all", Value::Bool(footprint.all)),
             ])
         };
         let read = |id: &Option<ReadId>| {
             let accesses = id.and_then(|id| self.reads.get(&id));
             let footprint = intervals.footprint(accesses.map(Vec::as_slice).unwrap_or_default());
-            Value::Record(vec![("keys", set(footprint.reads))])
+            Value::Record(vec![("keys", set(footprint.reads)), ("all", Value::Bool(footprint.all))])
         };
         [
             ("TNode", Value::ints(self.nodes.iter().copied())),

@@ -1,6 +1,6 @@
 //! TLC: what it needs, how it is started, and what its output says.
 //!
-//! TLC walks `tla/TraceCurp.tla`, which prints `<<"AT", trace, l>>` whenever it has got further in a trace: l − 1 steps of it are allowed. A
+//! TLC walks `tla/TraceCurp.tla` or `tla/TraceLease.tla`, which print `<<"AT", trace, l>>` whenever they have got further in a trace: l − 1 steps of it are allowed. A
 //! verdict is read from that only if TLC then ended well.
 
 use std::fs::File;
@@ -9,8 +9,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The specification constrained by a trace.
-const SPECIFICATION: &str = "TraceCurp";
 /// Where ci/tlc-fetch.sh puts the jar.
 const JAR: &str = "target/tlc/tla2tools.jar";
 /// A literal of ten thousand steps is parsed by recursion.
@@ -19,6 +17,32 @@ const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-Xmx6g", "-Xss64m"];
 const LIMIT: Duration = Duration::from_secs(1200);
 /// What TLC prints at its end.
 const WELL: &str = "Model checking completed. No error has been found.";
+
+/// A specification constrained by traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Specification {
+    /// Of consensus.
+    Curp,
+    /// Of one lease.
+    Lease,
+}
+
+impl Specification {
+    fn name(self) -> &'static str {
+        match self {
+            Specification::Curp => "TraceCurp",
+            Specification::Lease => "TraceLease",
+        }
+    }
+
+    /// The generated module, which it extends.
+    fn data(self) -> &'static str {
+        match self {
+            Specification::Curp => "TraceData",
+            Specification::Lease => "LeaseData",
+        }
+    }
+}
 
 /// TLC on this machine, for the specification of this repository.
 #[derive(Clone, Debug)]
@@ -78,25 +102,29 @@ impl Tlc {
             return Err(Missing::Jar(jar.display().to_string()));
         }
         let specification = root.join("tla");
-        let module = specification.join(format!("{SPECIFICATION}.tla"));
-        if !module.is_file() {
-            return Err(Missing::Specification(module.display().to_string()));
+        for of in [Specification::Curp, Specification::Lease] {
+            let module = specification.join(format!("{}.tla", of.name()));
+            if !module.is_file() {
+                return Err(Missing::Specification(module.display().to_string()));
+            }
         }
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Ok(Tlc { root: absolute(root.join(".")), jar: absolute(jar), specification: absolute(specification) })
     }
 
-    /// Walks along the traces of a generated module; gives for each the number of steps that are allowed.
+    /// Walks along the traces of a generated module, given as definitions; gives for each the number of steps that are allowed.
     ///
     /// # Errors
     /// [`TlcError`]; the working directory is then kept.
-    pub(crate) fn run(&self, name: &str, module: &str, traces: usize) -> Result<Vec<usize>, TlcError> {
+    pub(crate) fn run(&self, of: Specification, definitions: &str, traces: usize) -> Result<Vec<usize>, TlcError> {
+        let name = of.data();
+        let module = format!("---- MODULE {name} ----\nEXTENDS Integers, Sequences\n{definitions}====\n");
         let work = self.fresh_directory()?;
         let output = work.join("tlc.out");
         std::fs::write(work.join(format!("{name}.tla")), module).map_err(io("writing the generated module"))?;
         let said = File::create(&output).map_err(io("making TLC's output file"))?;
         let both = said.try_clone().map_err(io("making TLC's output file"))?;
-        let java = self.command(&work).stdin(Stdio::null()).stdout(said).stderr(both).spawn().map_err(io("starting java"))?;
+        let java = self.command(of, &work).stdin(Stdio::null()).stdout(said).stderr(both).spawn().map_err(io("starting java"))?;
         let Some(status) = ended(java).map_err(io("waiting for java"))? else {
             return Err(TlcError::Failed { message: format!("it did not come to its end in {} s", LIMIT.as_secs()), output });
         };
@@ -113,7 +141,8 @@ impl Tlc {
         }
     }
 
-    fn command(&self, work: &Path) -> Command {
+    fn command(&self, of: Specification, work: &Path) -> Command {
+        let name = of.name();
         let mut command = Command::new("java");
         command.args(JVM);
         command.arg(format!("-DTLA-Library={}:{}", work.display(), self.specification.display()));
@@ -121,8 +150,8 @@ impl Tlc {
         command.arg("-cp").arg(&self.jar).arg("tlc2.TLC");
         command.args(["-workers", "1", "-deadlock", "-metadir"]).arg(work.join("meta"));
         // TLC looks for the configuration where the module is, and takes no path to it.
-        command.args(["-config", &format!("{SPECIFICATION}.cfg")]);
-        command.arg(self.specification.join(format!("{SPECIFICATION}.tla"))).current_dir(work);
+        command.args(["-config", &format!("{name}.cfg")]);
+        command.arg(self.specification.join(format!("{name}.tla"))).current_dir(work);
         command
     }
 

@@ -134,7 +134,7 @@ mod tests {
     fn only_the_expected_event_and_action_will_do() {
         let make = toml::Table::new();
         let expected = Rejected { file: String::new(), changed: String::new(), why: "so".into(), event: 7, action: "Apply".into(), make };
-        let at = |event, action| Verdict::Rejected(Rejection { step: 0, position: 0, event, action });
+        let at = |event, action| Verdict::Rejected(Rejection { lease: None, step: 0, position: 0, event, action });
         assert_eq!(surprise(None, &Verdict::Accepted), None);
         assert_eq!(surprise(Some(&expected), &at(7, "Apply")), None);
         for wrong in [at(8, "Apply"), at(7, "Matched"), Verdict::Accepted] {

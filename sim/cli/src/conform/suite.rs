@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn at(position: usize) -> Verdict {
-        Verdict::Rejected(Rejection { step: 0, position, event: 0, action: "Apply" })
+        Verdict::Rejected(Rejection { lease: None, step: 0, position, event: 0, action: "Apply" })
     }
 
     #[test]

@@ -7,9 +7,10 @@ mod members;
 
 use curp::{Applied, Entry, Event as NodeEvent, Membership, NodeId, Payload, ProposeId};
 use history::{ClientEvent, Event, WorldEvent};
-use kv::{Request, Response};
+use kv::{LeaseRevokeRequest, Request, Response};
 use std::sync::Arc;
 
+use super::leases;
 use super::view::{Node, View};
 use super::visible::dropped;
 use super::{Candidate, Change};
@@ -30,12 +31,14 @@ struct Alterations<'v, 't> {
 
 /// Every alteration of the event at a position.
 pub(super) fn alterations(view: &View<'_>, at: usize) -> Vec<Candidate> {
+    if matches!(view.events[at].event, Event::Lease(_) | Event::Client(ClientEvent::SendKeepAlive { .. })) {
+        return leases::alterations(view, at);
+    }
     let mut all = Alterations { view, at, node: view.events[at].node, out: Vec::new() };
     match &view.events[at].event {
         Event::Client(event) => all.client(event),
         Event::World(event) => all.world(event),
         Event::Node(event) => all.node(event),
-        // No step of CURP's specification.
         Event::Lease(_) => {}
     }
     all.out
@@ -291,7 +294,16 @@ impl Alterations<'_, '_> {
                     self.push(label, Event::Node(event), self.node);
                 }
             }
-            Payload::Noop | Payload::SessionBegin { .. } | Payload::Shutdown | Payload::Own { .. } => {}
+            // What it does is for the specification of its lease.
+            Payload::Own { command } => {
+                if let Request::LeaseRevoke(revoke) = &**command {
+                    let revoke = LeaseRevokeRequest { stamp: revoke.stamp.map(|stamp| stamp + 1), ..revoke.clone() };
+                    let command = Arc::new(Request::LeaseRevoke(revoke));
+                    let event = with_entry(&|e| e.payload = Payload::Own { command: Arc::clone(&command) });
+                    self.push("AppendOwn.stamp", Event::Node(event), self.node);
+                }
+            }
+            Payload::Noop | Payload::SessionBegin { .. } | Payload::Shutdown => {}
         }
     }
 

@@ -1,12 +1,13 @@
 //! Traces that must be refused: one change each to a trace that is allowed.
 //!
-//! Four kinds of change (an event dropped, doubled, exchanged with a later one that depends on it, or with a field altered) to seven families
+//! Four kinds of change (an event dropped, doubled, exchanged with a later one that depends on it, or with a field altered) to eight families
 //! of actions. Which ones are made is a hash of family, kind and a counter, so that the same traces always give the same changes.
 //!
 //! Invariant: every change is one that the specification can see, from the changed event on. A change that it provably cannot see is not made,
 //! with the reason where it is left out: a specification that rejected such a trace would be wrong.
 
 mod alter;
+mod leases;
 mod swap;
 mod view;
 mod visible;
@@ -36,12 +37,22 @@ pub enum Family {
     Membership,
     /// Snapshots taken and installed, entries dropped.
     Snapshots,
+    /// What a leader says of leases, and clients of their keep-alives.
+    Leases,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 7] =
-        [Family::Rounds, Family::Replication, Family::Elections, Family::Disks, Family::Reads, Family::Membership, Family::Snapshots];
+    pub const ALL: [Family; 8] = [
+        Family::Rounds,
+        Family::Replication,
+        Family::Elections,
+        Family::Disks,
+        Family::Reads,
+        Family::Membership,
+        Family::Snapshots,
+        Family::Leases,
+    ];
 
     /// The family of an event; `None` if it is no action of the specification, or one of which nothing can be changed visibly.
     fn of(event: &Event) -> Option<Family> {
@@ -55,8 +66,9 @@ impl Family {
             Event::Client(
                 ClientEvent::SessionOpen { .. } | ClientEvent::GiveUp { .. } | ClientEvent::Fail { .. } | ClientEvent::ClientCrash,
             ) => None,
-            // Leases, watches and recipes are no part of CURP's specification.
-            Event::Client(_) | Event::Lease(_) => None,
+            Event::Client(ClientEvent::SendKeepAlive { .. }) | Event::Lease(_) => Some(Family::Leases),
+            // Watches and recipes are no part of the specification.
+            Event::Client(_) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Own { .. } | Payload::Noop => Family::Rounds,
                 Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,
@@ -96,6 +108,7 @@ impl fmt::Display for Family {
             Family::Reads => "reads and sessions",
             Family::Membership => "membership",
             Family::Snapshots => "snapshots",
+            Family::Leases => "leases",
         })
     }
 }
@@ -246,9 +259,7 @@ impl View<'_> {
             let label = view::name(&self.events[at].event);
             match kind {
                 Kind::Dropped => out.extend(visible::dropped(self, at).then_some(Candidate { at, label, change: Change::Drop })),
-                Kind::Doubled => {
-                    out.extend(visible::doubled(&self.events[at].event).then_some(Candidate { at, label, change: Change::Double }))
-                }
+                Kind::Doubled => out.extend(visible::doubled(self, at).then_some(Candidate { at, label, change: Change::Double })),
                 Kind::Swapped => {
                     let swaps = swap::dependents(self, at).into_iter();
                     out.extend(swaps.map(|(label, later)| Candidate { at, label, change: Change::Swap(later) }));

@@ -4,6 +4,7 @@
 use curp::{Applied, Event as NodeEvent, Payload};
 use history::{ClientEvent, Event, WorldEvent};
 
+use super::leases;
 use super::view::{Node, View, of_log, taken};
 use super::visible::{dropped, read_of, stopped};
 
@@ -16,6 +17,7 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
             let first = view.later(at).find(|(_, _, e)| taken(e).is_some_and(|p| p.id == *id));
             first.map(|(q, _, _)| ("Propose, its first Record or entry", q)).into_iter().collect()
         }
+        Event::Client(ClientEvent::SendKeepAlive { .. }) => leases::dependents(view, at),
         Event::Client(_) => Vec::new(),
         Event::World(WorldEvent::Crash { .. }) => {
             let Some(node) = view.events[at].node.filter(|node| !stopped(view, at, *node)) else { return Vec::new() };
@@ -23,7 +25,8 @@ pub(super) fn dependents(view: &View<'_>, at: usize) -> Vec<Pair> {
             restart.map(|(q, _, _)| ("Crash, Restart", q)).into_iter().collect()
         }
         Event::World(WorldEvent::Disk { .. }) => disk(view, at),
-        Event::World(_) | Event::Lease(_) => Vec::new(),
+        Event::World(_) => Vec::new(),
+        Event::Lease(_) => leases::dependents(view, at),
         Event::Node(event) => node(view, at, event),
     }
 }

@@ -128,11 +128,12 @@ pub(super) fn name(event: &Event) -> &'static str {
         Event::Client(ClientEvent::Propose { .. }) => "Propose",
         Event::Client(ClientEvent::FastComplete { .. }) => "FastComplete",
         Event::Client(ClientEvent::SyncedComplete { .. }) => "SyncedComplete",
+        Event::Client(ClientEvent::SendKeepAlive { .. }) => "SendKeepAlive",
         Event::Client(_) => "client",
         Event::World(WorldEvent::Disk { .. }) => "Persist",
         Event::World(WorldEvent::Crash { .. }) => "Crash",
         Event::World(_) => "world",
-        Event::Lease(_) => "lease",
+        Event::Lease(event) => super::leases::name(event),
         Event::Node(event) => match event {
             Node::Restart { .. } => "Restart",
             Node::UpdateTerm { .. } => "UpdateTerm",

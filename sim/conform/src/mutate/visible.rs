@@ -4,6 +4,7 @@ use curp::{Event as NodeEvent, Index, NodeId, Term};
 use history::{ClientEvent, Event, WorldEvent};
 use kv::Request;
 
+use super::leases;
 use super::view::{Node, View, taken};
 
 /// A node's write shows once it is durable: by the second change of its disk at the latest, since one change may be of what was written before.
@@ -14,12 +15,14 @@ const FRAMES: usize = 3;
 /// Whether something later needs the event at this position.
 pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
     match &view.events[at].event {
+        Event::Client(ClientEvent::SendKeepAlive { .. }) => leases::dropped(view, at),
         Event::Client(event) => client_dropped(view, at, event),
         Event::World(WorldEvent::Crash { .. }) => {
             view.events[at].node.is_some_and(|node| restarts(view, at, node) && !stopped(view, at, node))
         }
         Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
-        Event::World(_) | Event::Lease(_) => false,
+        Event::World(_) => false,
+        Event::Lease(_) => leases::dropped(view, at),
         Event::Node(event) => view.events[at].node.is_some_and(|node| node_dropped(view, at, node, event)),
     }
 }
@@ -159,8 +162,8 @@ pub(super) fn stopped(view: &View<'_>, at: usize, node: NodeId) -> bool {
 }
 
 /// Whether an event cannot happen twice in a row.
-pub(super) fn doubled(event: &Event) -> bool {
-    match event {
+pub(super) fn doubled(view: &View<'_>, at: usize) -> bool {
+    match &view.events[at].event {
         Event::Client(event) => match event {
             ClientEvent::Propose { id, .. } => id.is_some(),
             ClientEvent::FastComplete { .. } | ClientEvent::SyncedComplete { .. } => true,
@@ -168,7 +171,8 @@ pub(super) fn doubled(event: &Event) -> bool {
         },
         Event::World(WorldEvent::Crash { .. }) => true,
         // The same bytes again are no change.
-        Event::World(_) | Event::Lease(_) => false,
+        Event::World(_) => false,
+        Event::Lease(_) => leases::doubled(view, at),
         Event::Node(event) => node_doubled(event),
     }
 }

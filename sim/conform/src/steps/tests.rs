@@ -210,7 +210,11 @@ fn every_request_of_a_read_has_a_number_and_serving_names_them_all() {
     let mut tables = Tables::new(&[1, 2, 3]);
     steps(&mut tables, &trace.events).unwrap();
     let [.., (_, reads)] = tables.definitions();
-    assert_eq!(reads.to_string(), "<<[keys |-> {3}], [keys |-> {1}], [keys |-> {3}]>>", "a and b are apart");
+    assert_eq!(
+        reads.to_string(),
+        "<<[keys |-> {3}, all |-> FALSE], [keys |-> {1}, all |-> FALSE], [keys |-> {3}, all |-> FALSE]>>",
+        "a and b are apart"
+    );
 }
 
 #[test]
