@@ -516,11 +516,12 @@ ShutDown(n, i) ==
 AsyncReadRequest(n, r) == ReadRequest(n, r) /\ UNCHANGED async
 
 \* Q answered a round of heartbeats begun after the read arrived: each was in the leader's
-\* term at some time since.
+\* term at some time since. A leader that its configuration left out leads still, and does not
+\* count itself.
 AsyncReadIndex(n, r, Q) ==
     /\ reads[r].st = "asked" /\ reads[r].n = n /\ role[n] = "L" /\ term[n] = reads[r].t
-    /\ n \in Q /\ Q \ {n} \subseteq cfg[n].voters
-    /\ Cardinality(Q \cap cfg[n].voters) >= Quorum(Cardinality(cfg[n].voters))
+    /\ Q \subseteq cfg[n].voters /\ (n \in cfg[n].voters => n \in Q)
+    /\ Cardinality(Q) >= Quorum(Cardinality(cfg[n].voters))
     /\ \A m \in Q : m \in reads[r].acks \/ term[m] = reads[r].t
     /\ commit[n] >= reads[r].idx \/ Bug("read-index-uncommitted")
     /\ reads' = [reads EXCEPT ![r].st = "index"]

@@ -13,8 +13,6 @@ VARIABLES tr,   \* which trace
           l,    \* its next step
           said  \* per node, the version of the configuration that it last said to be in force
 
-\* ANY_NUMBER of sim/conform
-AnyNumber == 1000000000
 Step == Traces[tr][l]
 Last == Traces[tr][l - 1]
 At   == Step.n
@@ -111,8 +109,11 @@ Disks ==
          /\ Step.t = term'[At] /\ Step.v = vote'[At] /\ Step.com = commit'[At]
          /\ Step.last = Len(log'[At]) /\ Step.lt = LastT(log'[At]) /\ Step.pool = pool'[At]
          /\ cfg'[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
-    \* a checkpoint says at once what was written one by one: how many records that were, its bytes do not tell
-    \/ Is("Persist") /\ \E k \in 1..Len(pend[At]) : (k = Step.k \/ Step.k = AnyNumber) /\ Persist(At, k)
+    \* unseen: records before a checkpoint were not durable before it, which says at once what they came to; how many, its bytes do not tell
+    \/ Is("Persist")
+         /\ \E k \in Step.k..(IF Step.unseen THEN Len(pend[At]) ELSE Step.k) :
+               \/ Persist(At, k)
+               \/ k = 0 /\ Step.unseen /\ UNCHANGED <<vars, async>>
          /\ LET d == disk'[At]
             IN /\ d.t = Step.t /\ d.v = Step.v /\ d.c = Step.com /\ d.pool = Step.pool
                /\ d.s = Step.snap

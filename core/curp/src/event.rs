@@ -175,7 +175,7 @@ pub enum Event<C: Command> {
         term: Term,
         /// The request's heartbeat round.
         round: u64,
-        /// Those who answered that round or a later one, the leader among them.
+        /// The voters who answered that round or a later one, the leader among them if it is a voter.
         quorum: Vec<NodeId>,
     },
     /// Another configuration is in force here: the latest in the log, or else the snapshot's.

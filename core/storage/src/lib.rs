@@ -79,7 +79,7 @@ mod wal;
 
 pub use file_op::FileOp;
 pub use format::{Lsn, segment_name};
-pub use reader::Reader;
+pub use reader::{Extent, Reader};
 pub use recover::{Corruption, Damage, Fault, Recovered, recover};
 pub use snapshot::snapshot_name;
 pub use wal::{Appended, SEGMENT_BYTES_MAX, Wal};

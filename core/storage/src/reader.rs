@@ -12,6 +12,17 @@ use curp::{Command, Durable, SnapshotFile};
 use crate::recover::{self, Replay};
 use crate::{Corruption, Lsn, format, snapshot};
 
+/// What [`Reader::durable`] is folded from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Where the log begins: with its last checkpoint, if there is one.
+    pub begin: Lsn,
+    /// Where it ends.
+    pub end: Lsn,
+    /// How many records in between tell something new: those that are the checkpoint itself do not, nor do snapshots of what the log has.
+    pub records: u64,
+}
+
 /// Follows the durable files of one node.
 pub struct Reader<C: Command> {
     files: BTreeMap<String, Vec<u8>>,
@@ -25,13 +36,15 @@ struct State<C: Command> {
     replay: Replay<C>,
     /// The segment with which the log begins.
     first: u64,
+    /// Where the log begins and ends.
+    span: (Lsn, Lsn),
     /// The last segment's file, start and length, if the log can be read on from its end.
     tail: Option<(String, Lsn, usize)>,
 }
 
 impl<C: Command> Default for Reader<C> {
     fn default() -> Self {
-        let state = State { replay: Replay::new(), first: 1, tail: None };
+        let state = State { replay: Replay::new(), first: 1, span: (0, 0), tail: None };
         Reader { files: BTreeMap::new(), state: Ok(state), snapshot: Ok(None), generation: 0 }
     }
 }
@@ -99,10 +112,14 @@ impl<C: Command> Reader<C> {
         self.generation
     }
 
-    /// How many records [`Reader::durable`] is folded from; 0 where it is an error. A checkpoint's own count, those before it do not: the number falls
-    /// when one becomes durable.
-    pub fn records(&self) -> u64 {
-        if self.snapshot.is_err() { 0 } else { self.state.as_ref().map_or(0, |state| state.replay.records) }
+    /// What [`Reader::durable`] is folded from; where that is an error, nothing.
+    pub fn extent(&self) -> Extent {
+        match &self.state {
+            Ok(State { replay, span: (begin, end), .. }) if self.snapshot.is_ok() => {
+                Extent { begin: *begin, end: *end, records: replay.records - replay.repeats }
+            }
+            _ => Extent::default(),
+        }
     }
 
     /// The files' durable contents.
@@ -112,7 +129,7 @@ impl<C: Command> Reader<C> {
 
     /// `file` has grown: decodes the new bytes alone if they are whole frames at the end of the log.
     fn read_on(&mut self, file: &str) {
-        if let Ok(State { replay, tail: Some((last, start, len)), .. }) = &mut self.state
+        if let Ok(State { replay, span, tail: Some((last, start, len)), .. }) = &mut self.state
             && last == file
         {
             let bytes = &self.files[file];
@@ -121,6 +138,7 @@ impl<C: Command> Reader<C> {
             let (end, stop) = replay.frames(bytes, *start, *len, false);
             self.generation += u64::from(replay.records > before);
             *len = end;
+            span.1 = *start + end as Lsn;
             if stop.is_none() {
                 return self.follow_snapshot();
             }
@@ -146,8 +164,8 @@ impl<C: Command> Reader<C> {
     fn read_again(&mut self) {
         self.generation += 1;
         self.state = recover::scan(&self.files).map(|scan| {
-            let tail = scan.tail();
-            State { replay: scan.replay, first: scan.first, tail }
+            let (span, tail) = (scan.span(), scan.tail());
+            State { replay: scan.replay, first: scan.first, span, tail }
         });
         self.follow_snapshot();
     }

@@ -122,11 +122,13 @@ pub(crate) struct Replay<C: Command> {
     pub mark: Lsn,
     /// Number of records folded.
     pub records: u64,
+    /// How many of them tell nothing new: those that are the checkpoint itself, and snapshots of what the log has.
+    pub repeats: u64,
 }
 
 impl<C: Command> Replay<C> {
     pub(crate) fn new() -> Self {
-        Replay { durable: Durable::default(), mark: 0, records: 0 }
+        Replay { durable: Durable::default(), mark: 0, records: 0, repeats: 0 }
     }
 
     /// Folds the frames of a segment's bytes from `offset` on, where the segment begins at `start`; `checkpoint`: the first of them must be one.
@@ -139,11 +141,15 @@ impl<C: Command> Replay<C> {
             };
             self.mark = self.mark.max(frame.mark);
             self.records += u64::from(frame.records);
+            let repeats = checkpoint;
             let decoded = frame.decode(|record| {
                 if matches!(record, Record::Checkpoint(_)) != std::mem::take(&mut checkpoint) {
                     return Err(Damage::Checkpoint);
                 }
-                self.durable.apply(record).map_err(Damage::Gap)
+                let (snapshot, base) = (matches!(record, Record::Snapshot(_)), self.durable.base);
+                self.durable.apply(record).map_err(Damage::Gap)?;
+                self.repeats += u64::from(repeats || (snapshot && self.durable.base == base));
+                Ok(())
             });
             if let Err(damage) = decoded {
                 return (offset, Some(Stop::Unusable(damage)));
@@ -190,6 +196,12 @@ pub(crate) struct Scan<C: Command> {
 }
 
 impl<C: Command> Scan<C> {
+    /// Where the usable log begins and ends.
+    pub(crate) fn span(&self) -> (Lsn, Lsn) {
+        let begin = self.kept.first().map_or(0, |kept| kept.start);
+        (begin, self.kept.last().map_or(begin, |kept| kept.start + kept.len as Lsn))
+    }
+
     /// File, start and length of the last segment if the log ends exactly where the last file does, hence can be read on from there.
     pub(crate) fn tail(&self) -> Option<(String, Lsn, usize)> {
         match (&self.hole, self.kept.last()) {

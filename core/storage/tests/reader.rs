@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use storage::{FileOp, Reader, recover, segment_name};
+use storage::{Extent, FileOp, Reader, recover, segment_name};
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -96,6 +96,8 @@ proptest! {
         let mut reader = Reader::<Blob>::new();
         let mut wal = None;
         let mut durable = curp::Durable::default();
+        // What the writer knows of the log.
+        let mut extent = Extent::default();
         for change in std::iter::once(Change::Restart).chain(changes) {
             let (generation, before) = (reader.generation(), of_reader(&reader));
             let pick = |files: &Files, index: prop::sample::Index| files.keys().nth(index.index(files.len().max(1))).cloned();
@@ -105,6 +107,7 @@ proptest! {
                     let wal: &mut storage::Wal = wal;
                     let records: Vec<_> = batch.steps.into_iter().map(|step| place(step, &mut durable)).collect();
                     let appended = wal.append(&records, batch.sync);
+                    extent = Extent { end: appended.end, records: extent.records + records.len() as u64, ..extent };
                     perform_reported(&mut files, &mut reader, &appended.ops, pieces);
                     if batch.sync {
                         wal.synced(appended.end);
@@ -117,6 +120,8 @@ proptest! {
                     let record = curp::Record::Snapshot(file.meta.clone());
                     durable.apply(record.clone()).expect("a snapshot leaves no gap");
                     let appended = wal.append(&[record], true);
+                    // Of what the log has.
+                    extent.end = appended.end;
                     perform_reported(&mut files, &mut reader, &appended.ops, 1);
                     wal.synced(appended.end);
                     prop_assert_eq!(reader.snapshot().ok().flatten(), Some(&file));
@@ -125,16 +130,18 @@ proptest! {
                     let Some(wal) = wal.as_mut() else { continue };
                     let records = checkpoint_records(&durable, trailing);
                     records.iter().for_each(|record| durable.apply(record.clone()).expect("no gap"));
+                    let begin = wal.end();
                     let appended = wal.checkpoint(&records);
                     perform_reported(&mut files, &mut reader, &appended.ops, 2);
                     wal.synced(appended.end);
-                    prop_assert_eq!(reader.records(), records.len() as u64);
+                    extent = Extent { begin, end: appended.end, records: 0 };
                 }
                 Change::Obsolete => {
                     let Some(appended) = wal.as_mut().and_then(|wal| wal.obsolete::<Blob>()) else { continue };
                     perform_reported(&mut files, &mut reader, &appended.ops, 1);
                     prop_assert_eq!(of_reader(&reader), before.clone(), "nothing that is needed goes");
                     wal.as_mut().expect("it asked for this").synced(appended.end);
+                    extent.end = appended.end;
                 }
                 Change::Overwrite(file, at, data) => {
                     let Some(file) = pick(&files, file) else { continue };
@@ -159,6 +166,8 @@ proptest! {
                 Change::Restart => {
                     if let Ok(recovered) = recover::<Blob>(&files) {
                         perform_reported(&mut files, &mut reader, &recovered.repairs, 1);
+                        extent = reader.extent();
+                        prop_assert_eq!(extent.end, recovered.wal.end());
                         wal = Some(recovered.wal.with_segment_bytes_max(limit));
                         durable = recovered.durable;
                     }
@@ -168,6 +177,7 @@ proptest! {
             prop_assert_eq!(of_reader(&reader), from_scratch(&files));
             if let (Some(_), Ok((found, _))) = (&wal, of_reader(&reader)) {
                 prop_assert_eq!(&found, &durable, "an intact log");
+                prop_assert_eq!(reader.extent(), extent);
             }
             let after = of_reader(&reader);
             prop_assert!(before == after || reader.generation() > generation, "a change without a new generation");

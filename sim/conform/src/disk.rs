@@ -3,8 +3,9 @@
 
 use curp::{Durable, HardState, Index, LogBase, ProposeId, Term};
 use kv::Request;
+use std::cmp::Ordering;
 use std::sync::Arc;
-use storage::Reader;
+use storage::{Extent, Reader};
 
 type Entry = curp::Entry<Request>;
 
@@ -13,12 +14,9 @@ type Entry = curp::Entry<Request>;
 pub(crate) struct Disk {
     reader: Reader<Request>,
     generation: u64,
-    records: u64,
+    /// Of the log as it was read last.
+    extent: Extent,
     readable: bool,
-    /// The log's file that changed last.
-    file: String,
-    /// No record has been read from it.
-    fresh: bool,
     /// What stands before `log`: the specification keeps the log whole, and entries that a snapshot covers are the same there.
     base: LogBase,
     log: Vec<Arc<Entry>>,
@@ -44,8 +42,11 @@ pub(crate) enum Change {
 /// What records came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
-    /// How many records more are durable, or [`ANY_NUMBER`]; 0 if there are fewer, or the disk cannot be read.
+    /// How many records more are durable; 0 if there are fewer, or the disk cannot be read.
     pub records: u64,
+    /// A checkpoint came before these, and some of the log before it was not durable: how many records that was its bytes do not tell, as it says
+    /// at once what they came to.
+    pub unseen: bool,
     pub hard: HardState,
     /// Leading log entries that stayed, those before the base among them.
     pub kept: Index,
@@ -58,19 +59,10 @@ pub(crate) struct Written {
     pub cut: bool,
 }
 
-/// Stands for a number of records that the bytes do not tell: a checkpoint says at once what was written one by one before it, some of it
-/// not durable yet. `AnyNumber` in TraceCurp.tla; what they come to is held all the same.
-pub(crate) const ANY_NUMBER: u64 = 1_000_000_000;
-
 impl Disk {
     /// Bytes changed. Nothing: they mean the same as before.
     pub fn change(&mut self, file: &str, offset: u64, data: &[u8]) -> Vec<Change> {
         self.reader.change(file, offset, data);
-        // Snapshots are in files of their own.
-        if file.starts_with("wal-") && self.file != file {
-            file.clone_into(&mut self.file);
-            self.fresh = true;
-        }
         self.refresh()
     }
 
@@ -81,14 +73,17 @@ impl Disk {
     }
 
     fn refresh(&mut self) -> Vec<Change> {
+        let extent = self.reader.extent();
         if self.reader.generation() == self.generation {
+            // A frame without records makes the log longer.
+            self.extent = extent;
             return Vec::new();
         }
         self.generation = self.reader.generation();
         let Ok(durable) = self.reader.durable() else {
             // A disk that a node would not start from: said once, and refused.
-            let news = std::mem::replace(&mut self.readable, false) || self.records == 0;
-            self.records = 0;
+            let news = std::mem::replace(&mut self.readable, false) || self.extent.records == 0;
+            self.extent = extent;
             return if news { vec![Change::Written(self.unreadable())] } else { Vec::new() };
         };
         let snapshot = durable.snapshot.as_ref().map_or(LogBase::default(), |s| LogBase { index: s.index, term: s.term });
@@ -102,13 +97,12 @@ impl Disk {
         let commit = durable.hard_state.commit.max(snapshot.index);
         let hard = HardState { commit, ..durable.hard_state };
         let same = same_log && hard == self.hard && self.same_pool(durable) && !fell_back;
-        let (records, before) = (self.reader.records(), self.records);
-        // A checkpoint begins a file, counts anew, and says itself, the hard state, the snapshot, and what it keeps.
-        let checkpoint = self.fresh && snapshot.index > 0 && records == (3 + durable.log.len() + durable.pool.len()) as u64;
-        let more = match checkpoint {
-            true if same => 0,
-            true => ANY_NUMBER,
-            false => records.saturating_sub(before).saturating_sub(u64::from(saved)),
+        let before = std::mem::replace(&mut self.extent, extent);
+        // A checkpoint of a log that is durable up to there says nothing new.
+        let (records, unseen) = match extent.begin.cmp(&before.begin) {
+            Ordering::Less => (0, false),
+            Ordering::Equal => (extent.records.saturating_sub(before.records), false),
+            Ordering::Greater => (extent.records, before.end < extent.begin),
         };
         let entries = durable.log.get((kept.max(durable.base.index) - durable.base.index) as usize..).unwrap_or_default().to_vec();
         // A snapshot that takes no entry's place is told after the records.
@@ -116,14 +110,11 @@ impl Disk {
         (self.base, self.snapshot, self.hard) = (durable.base, snapshot, hard);
         self.log.clone_from(&durable.log);
         self.pool = durable.pool.iter().map(|p| p.id).collect();
-        self.fresh &= records == before;
-        self.records = records;
         self.readable = true;
         let mut changes = Vec::new();
-        // Fewer records that mean the same are those after a checkpoint.
-        if !same || more > 0 {
+        if !same || records > 0 || unseen {
             let (hard, pool) = (self.hard, self.pool.clone());
-            changes.push(Change::Written(Written { records: more, hard, kept, entries, pool, snapshot: told, cut }));
+            changes.push(Change::Written(Written { records, unseen, hard, kept, entries, pool, snapshot: told, cut }));
         }
         if saved {
             changes.push(Change::Saved { index: snapshot.index, term: snapshot.term });
@@ -134,6 +125,7 @@ impl Disk {
     fn unreadable(&self) -> Written {
         Written {
             records: 0,
+            unseen: false,
             hard: self.hard,
             kept: self.base.index + self.log.len() as u64,
             entries: Vec::new(),
@@ -269,17 +261,66 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_says_nothing_new() {
+    fn snapshots_are_not_counted_among_records() {
+        let mut node = Node::new();
+        node.append(&[noop_record(1, 1), noop_record(1, 2)]);
+        let records = [node.save(1, 1), noop_record(1, 3), node.save(1, 2), noop_record(1, 4)];
+        let changes = node.append(&records);
+        let [Change::Written(change), saved] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((change.records, change.unseen), (2, false), "two entries");
+        assert_eq!(*saved, Change::Saved { index: 2, term: 1 });
+    }
+
+    /// A node that wrote two entries, a command, and a snapshot of the first entry; and what its checkpoint says.
+    fn saved() -> (Node, Vec<Record<Request>>) {
         let mut node = Node::new();
         node.append(&[noop_record(1, 1), noop_record(1, 2), pool_record(samples::id(1)), hard_state(1, None, 2)]);
         let record = node.save(1, 1);
         node.append(std::slice::from_ref(&record));
         let base = Record::Checkpoint(LogBase { index: 1, term: 1 });
         let records = [base, hard_state(1, None, 2), noop_record(1, 2), record, pool_record(samples::id(1))];
-        let (file, data) = node.1.checkpoint(&records);
+        (node, records.to_vec())
+    }
+
+    #[test]
+    fn a_checkpoint_says_nothing_new() {
+        let (mut node, records) = saved();
+        let (file, data) = node.1.checkpoint(&records, &[]);
         assert_eq!(node.0.change(&file, 0, &[]), [], "a new file is empty first");
         assert_eq!(node.0.change(&file, 0, &data), []);
         assert_eq!(node.0.remove(Bytes::FILE), []);
+    }
+
+    #[test]
+    fn records_after_a_checkpoint_are_counted_though_they_come_with_it() {
+        let (mut node, records) = saved();
+        let (offset, data) = node.1.mark();
+        assert_eq!(node.0.change(Bytes::FILE, offset, &data), [], "the log is longer by it all the same");
+        let (file, data) = node.1.checkpoint(&records, &[noop_record(1, 3), noop_record(1, 4)]);
+        let change = written(&node.0.change(&file, 0, &data));
+        assert_eq!((change.records, change.unseen, change.kept, change.entries.len()), (2, false, 2, 2));
+        assert_eq!(node.0.remove(Bytes::FILE), []);
+    }
+
+    #[test]
+    fn a_checkpoint_of_what_was_not_durable_hides_how_much_that_was() {
+        let (mut node, mut records) = saved();
+        node.1.append(&[noop_record(1, 3), noop_record(2, 3)]);
+        records.insert(3, noop_record(2, 3));
+        let (file, data) = node.1.checkpoint(&records, &[noop_record(2, 4)]);
+        let change = written(&node.0.change(&file, 0, &data));
+        assert_eq!((change.records, change.unseen, change.kept, change.entries.len()), (1, true, 2, 2), "at least the one after it");
+        let change = written(&node.0.remove(&file));
+        assert_eq!((change.records, change.unseen, change.kept), (0, false, 2), "it is gone, and the log before it begins again");
+    }
+
+    #[test]
+    fn what_a_checkpoint_changes_no_record_tells() {
+        let (mut node, mut records) = saved();
+        records.pop();
+        let (file, data) = node.1.checkpoint(&records, &[]);
+        let change = written(&node.0.change(&file, 0, &data));
+        assert_eq!((change.records, change.unseen, change.pool), (0, false, vec![]), "the specification has no such step");
     }
 
     #[test]

@@ -137,6 +137,12 @@ impl Bytes {
         self.written(appended.ops).pop().expect("one file is appended to")
     }
 
+    /// A frame without records.
+    pub fn mark(&mut self) -> (u64, Vec<u8>) {
+        let marked = self.wal.mark::<Request>().expect("something was synced");
+        self.written(marked.ops).pop().expect("one file is appended to")
+    }
+
     /// The file of a snapshot, once it is durable.
     pub fn save(&mut self, term: Term, index: Index) -> (String, Vec<u8>) {
         let Record::Snapshot(meta) = snapshot_record(term, index) else { unreachable!() };
@@ -150,9 +156,13 @@ impl Bytes {
         (name, appended(ops))
     }
 
-    /// A new segment that begins with a checkpoint: its name and its bytes.
-    pub fn checkpoint(&mut self, records: &[Record<Request>]) -> (String, Vec<u8>) {
-        ("wal-0000000000000002.log".to_owned(), appended(self.wal.checkpoint(records).ops))
+    /// A new segment that begins with a checkpoint and goes on with other records: its name and its bytes.
+    pub fn checkpoint(&mut self, records: &[Record<Request>], after: &[Record<Request>]) -> (String, Vec<u8>) {
+        let mut bytes = appended(self.wal.checkpoint(records).ops);
+        if !after.is_empty() {
+            bytes.extend(appended(self.wal.append(after, true).ops));
+        }
+        ("wal-0000000000000002.log".to_owned(), bytes)
     }
 
     fn written(&mut self, ops: Vec<FileOp>) -> Vec<(u64, Vec<u8>)> {

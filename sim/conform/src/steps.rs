@@ -193,6 +193,7 @@ impl Converter<'_> {
         let fields = vec![
             ("n", t.node(node)),
             ("k", Value::Int(written.records)),
+            ("unseen", Value::Bool(written.unseen)),
             ("t", t.term(written.hard.term)),
             ("v", nobody_or(t, written.hard.vote)),
             ("com", Value::Int(written.hard.commit)),

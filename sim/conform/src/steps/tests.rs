@@ -230,9 +230,13 @@ fn what_becomes_durable_is_a_step_and_other_things_of_the_world_are_not() {
     trace.world(Some(2), WorldEvent::DiskRemove { file: Bytes::FILE.into() });
     let told = told(&trace);
     assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]>>, pool |-> {1}, snap |-> 0, st |-> 0, cut |-> FALSE"#), "{}", told[0]);
+    assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, unseen |-> FALSE, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]>>, pool |-> {1}, snap |-> 0, st |-> 0, cut |-> FALSE"#), "{}", told[0]);
     assert!(told[1].starts_with(r#""Crash""#));
-    assert!(told[2].contains(r#"k |-> 0, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#), "{}", told[2]);
+    assert!(
+        told[2].contains(r#"k |-> 0, unseen |-> FALSE, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#),
+        "{}",
+        told[2]
+    );
 }
 
 #[test]
