@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod streams;
+
 const MS: Nanos = 1_000_000;
 
 fn membership() -> Membership {

@@ -37,6 +37,8 @@ pub(crate) struct Watch {
     progress: bool,
     /// The caller knows that it has begun.
     begun: bool,
+    /// The caller knows of this watcher.
+    registered: bool,
     retry: Retry,
 }
 
@@ -59,7 +61,7 @@ impl Client {
         let node = node.unwrap_or_else(|| self.any_node());
         let number = self.new_number();
         let (next, retry) = (request.start_revision, Retry::first(now));
-        let watch = Watch { request, next, node, number, pull: 1, asking: true, progress: false, begun: false, retry };
+        let watch = Watch { request, next, node, number, pull: 1, asking: true, progress: false, begun: false, registered: false, retry };
         self.watches.insert(op, watch);
     }
 
@@ -71,8 +73,9 @@ impl Client {
 
     pub(crate) fn watch_progress(&mut self, op: u64, now: Nanos) {
         if let Some(watch) = self.watches.get_mut(&op) {
+            // Each try counts: a caller that asks over and over must not keep the watch at a node that is silent.
             watch.progress = true;
-            watch.retry = Retry { due: watch.retry.earliest.max(now), attempts: 1, earliest: watch.retry.earliest };
+            watch.retry.due = watch.retry.due.min(watch.retry.earliest.max(now));
         }
     }
 
@@ -101,7 +104,7 @@ impl Client {
         let watch = self.watches.get_mut(&op).expect("looked up above");
         watch.retry = Retry { due: now + wait, attempts: attempts + 1, earliest: now + gap };
         let create = Arc::new(WatchCreateRequest { start_revision: watch.next, ..watch.request.clone() });
-        if watch.pull == 1 && attempts == 0 {
+        if !std::mem::replace(&mut watch.registered, true) {
             out.notices.push(Notice::Registered { op, to: watch.node, start_revision: watch.next });
         }
         let (name, progress) = ((self.address, watch.number), watch.progress || attempts >= PROBE_ATTEMPT);
@@ -115,7 +118,7 @@ impl Client {
         let after = self.membership.members().skip_while(|node| *node != watch.node).nth(1);
         let other = after.or_else(|| self.membership.members().next()).filter(|_| drawn == watch.node);
         (watch.node, watch.number, watch.pull) = (other.unwrap_or(drawn), number, 1);
-        watch.asking = true;
+        (watch.asking, watch.registered) = (true, false);
         watch.retry = Retry { due: watch.retry.earliest.max(now), attempts: 0, earliest: watch.retry.earliest };
     }
 
@@ -125,15 +128,22 @@ impl Client {
         let Some(response) = response else { return self.go_on_elsewhere(op, now) };
         let node = watch.node;
         watch.asking = false;
-        watch.next = watch.next.max(response.revision + 1);
         let progress = response.events.is_empty() && !response.created && !response.canceled;
+        // Of a node that lags behind the one before: for the caller it would go back.
+        let stale = progress && response.revision + 1 < watch.next;
+        watch.next = watch.next.max(response.revision + 1);
         let wanted = if progress {
-            std::mem::take(&mut watch.progress) || watch.request.progress_notify
+            !stale && (std::mem::take(&mut watch.progress) || watch.request.progress_notify)
         } else {
             !(response.created && watch.begun) || response.canceled
         };
         watch.begun |= response.created;
-        if !wanted {
+        if stale {
+            // It counts as no answer: should the node go on lagging, the watch goes on elsewhere.
+            let retry = watch.retry;
+            watch.ask(now);
+            watch.retry = retry;
+        } else if !wanted {
             watch.ask(now);
         } else {
             if response.canceled {

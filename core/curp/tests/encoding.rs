@@ -23,6 +23,7 @@ fn command() -> impl Strategy<Value = Cmd> {
         (key(), n()).prop_map(|(key, value)| Cmd::Put { key, value }),
         key().prop_map(|key| Cmd::Inc { key }),
         key().prop_map(|key| Cmd::Get { key }),
+        Just(Cmd::Sum),
     ]
 }
 

@@ -58,7 +58,9 @@ fn any_access<'a>(request: &'a Request, f: &mut dyn FnMut(Place<'a>, bool) -> bo
         Request::LeaseGrant(grant) => f(Place::Lease(grant.id), true),
         Request::LeaseKeepAlive(keep) => f(Place::Lease(keep.id), false),
         Request::LeaseTimeToLive(ask) => f(Place::Lease(ask.id), false),
-        Request::LeaseRevoke(_) | Request::Compact(_) | Request::LeaseLeases => true,
+        // Of what is attached to it the request says nothing: asked only where a planted bug believes that this is all.
+        Request::LeaseRevoke(revoke) => f(Place::Lease(revoke.id), true),
+        Request::Compact(_) | Request::LeaseLeases => true,
     }
 }
 

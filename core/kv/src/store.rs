@@ -95,8 +95,8 @@ impl Store {
     /// Gives a command its revision: its own if it writes, else the last one given. `entry_term` is the term of its log entry; `None`: a
     /// revoke is taken at its word.
     pub fn prepare_entry(&mut self, entry_term: Option<Term>, command: &Request) -> u64 {
-        if self.refusal(entry_term, command).is_none() && self.would_write(command) {
-            self.revision += 1;
+        if !mutants::on(Mutant::RevisionAfterExecute) {
+            self.revision += u64::from(self.refusal(entry_term, command).is_none() && self.would_write(command));
         }
         self.revision
     }
@@ -105,6 +105,11 @@ impl Store {
     /// final result, and what it adds, wrapping, to the hash of the state. The deltas of commuting commands add up in any order, so the caller
     /// can fold them in log order to have the hash of the state after every entry.
     pub fn apply_entry(&mut self, entry_term: Option<Term>, revision: u64, command: &Request) -> (Synced<Response>, u64) {
+        let mut revision = revision;
+        if mutants::on(Mutant::RevisionAfterExecute) {
+            self.revision += u64::from(self.refusal(entry_term, command).is_none() && self.would_write(command));
+            revision = self.revision;
+        }
         debug_assert!(revision <= self.revision, "revision {revision} was not given by prepare, which is at {}", self.revision);
         let mut writes = std::mem::take(&mut self.writes);
         let response = self.compute(entry_term, command, revision, &mut writes);

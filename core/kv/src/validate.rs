@@ -4,6 +4,8 @@
 //! Duty of the caller: a request that is not valid must not get into a log or a spec pool, nor one that [is for the leader
 //! alone](Request::is_leaders). [`crate::Store`] gives them an error, the same on every replica, should one come all the same.
 
+use mutants::Mutant;
+
 use crate::conflict::overlap;
 use crate::{Bytes, Compare, DeleteRangeRequest, Error, LEASE_NONE, LEASE_TTL_MAX, PutRequest, RangeRequest, Request, TxnRequest};
 
@@ -73,7 +75,8 @@ impl Request {
     /// were. It conflicts with everything.
     pub(crate) fn touches_unnamed(&self) -> bool {
         match self {
-            Request::Compact(_) | Request::LeaseRevoke(_) | Request::LeaseLeases => true,
+            Request::LeaseRevoke(_) => !mutants::on(Mutant::RevokeIsFast),
+            Request::Compact(_) | Request::LeaseLeases => true,
             Request::LeaseTimeToLive(ask) => ask.keys,
             Request::Put(_) | Request::DeleteRange(_) | Request::LeaseGrant(_) | Request::LeaseKeepAlive(_) => false,
             Request::Range(range) => range.revision != 0,

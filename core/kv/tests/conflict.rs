@@ -142,6 +142,7 @@ fn leases_and_what_depends_on_the_state() {
 
 #[test]
 fn known_bugs_are_noticed() {
+    fails_with(Mutant::RevokeIsFast, leases_and_what_depends_on_the_state);
     fails_with(Mutant::ConflictMissesLease, leases_and_what_depends_on_the_state);
     fails_with(Mutant::ConflictMissesRangeEnd, every_pair_of_simple_requests);
 }

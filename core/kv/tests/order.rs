@@ -49,7 +49,12 @@ proptest! {
     #[test]
     fn any_allowed_order_is_log_order(commands in prop::collection::vec(command(), 1..40), choices in prop::collection::vec(any::<Index>(), 80)) {
         let mut model = Model::new();
-        let expected: Vec<_> = commands.iter().map(|c| model.apply_in(TERM, c)).collect();
+        let mut attached: Vec<Vec<(LeaseId, Vec<Bytes>)>> = Vec::new();
+        let expected: Vec<_> = commands.iter().map(|c| {
+            let result = model.apply_in(TERM, c);
+            attached.push(model.leases.keys().map(|id| (*id, model.attached(*id))).collect());
+            result
+        }).collect();
 
         let mut run = Run::new(commands.clone());
         for choice in choices {
@@ -71,6 +76,9 @@ proptest! {
             let revision = if low == 0 { REVISION_FIRST } else { run.revisions[low - 1] };
             prop_assert_eq!(run.store.read(&everything(), revision), model::range(&model.past[revision as usize], &everything()));
             prop_assert!(run.store.applied_revision() >= revision);
+            for (lease, keys) in low.checked_sub(1).map_or(&[][..], |last| &attached[last]) {
+                prop_assert_eq!(&run.store.attached_at(*lease, revision), keys, "whatever was attached and detached since");
+            }
         }
         prop_assert_eq!(run.low(), commands.len(), "80 choices are enough for 40 commands");
         same_state(&run.store, &model)?;
@@ -147,4 +155,19 @@ proptest! {
         prop_assert_eq!((first, second), (first_after, second_alone));
         prop_assert_eq!((map, leases), (other_map, other_leases));
     }
+}
+
+/// Two commuting puts: the later one is done first, and has the later revision all the same.
+#[test]
+fn revisions_are_given_in_log_order() {
+    let mut store = Store::new();
+    let (first, second) = (put("a", "1"), put("b", "1"));
+    let revisions = [&first, &second].map(|command| store.prepare_entry(Some(TERM), command));
+    assert_eq!(store.apply_entry(Some(TERM), revisions[1], &second).0.revision, 3);
+    assert_eq!(store.apply_entry(Some(TERM), revisions[0], &first).0.revision, 2);
+}
+
+#[test]
+fn known_bugs_are_noticed() {
+    fails_with(mutants::Mutant::RevisionAfterExecute, revisions_are_given_in_log_order);
 }

@@ -79,6 +79,8 @@ mutants! {
     ReplayFromOne = "replay-from-one", "S", "a restart replays the log into an empty state machine, though its beginning was compacted";
     TxnSeesItself = "txn-sees-itself", "L", "a txn's compares are evaluated after its own writes";
     RangeTorn = "range-torn", "L", "a read decides which keys there are at its revision, and reads their values at a later one";
+    RevokeIsFast = "revoke-is-fast", "SL", "a revoke is recorded and fast, and judged by its lease alone";
+    RevisionAfterExecute = "revision-after-execute", "RS", "a command's revision is given when its execution ends, not in log order";
     ConflictMissesLease = "conflict-misses-lease", "LT", "the lease is not part of the conflict set";
     LeaseRevokeOrder = "lease-revoke-order", "SW", "the keys of a revoked lease are deleted in hash order";
     LeaseRevokeBumps = "lease-revoke-bumps", "R", "a revoke without keys makes a revision";
@@ -87,6 +89,8 @@ mutants! {
     LeasePopNoRetry = "lease-pop-no-retry", "TV", "an expired lease is popped from the queue, and its revoke never tried again";
     LeaseKeepaliveAfterExpiry = "lease-keepalive-after-expiry", "T", "a keep-alive is granted after the lease's revoke was decided";
     LeaseStaleTick = "lease-stale-tick", "T", "a keep-alive's deadline is made from the last tick's clock reading, not its own";
+    LeaseStampVsCurrent = "lease-stamp-vs-current", "S", "a stamped revoke is compared with the replica's current term, not with its entry's";
+    LeaseFollowerExpires = "lease-follower-expires", "T", "a leader that was deposed goes on expiring leases, and hands its unstamped revokes to the new leader";
     LeaseWallClock = "lease-wall-clock", "T", "leases expire by the wall clock";
     LeaseKeepaliveStale = "lease-keepalive-stale", "T", "a keep-alive is answered without a round that confirms the leadership";
     LeaseNoPromote = "lease-no-promote", "T", "a new leader keeps the deadlines it had instead of giving every lease its full time";

@@ -6,8 +6,10 @@
 //!
 //! A lease that has expired is given up, and its revoke, stamped with the term, proposed until it is in the log.
 
-use curp::{Nanos, ReadId, Term};
-use kv::{Decision, LeaseEvent, Request, Response};
+use std::sync::Arc;
+
+use curp::{Address, Message, Nanos, Outgoing, Proposal, ProposeId, ReadId, Term};
+use kv::{Decision, LeaseEvent, LeaseId, LeaseRevokeRequest, Request, Response};
 use mutants::Mutant;
 
 use crate::{Node, Output};
@@ -34,7 +36,7 @@ impl Node {
     /// Receives a request that is the leader's. `None`: this node does not lead, or has not promoted yet.
     pub(crate) fn receive(&mut self, read: ReadId, command: &Request) -> Option<Receipt> {
         let (expiry, now) = (&mut self.machine.expiry, self.machine.clock);
-        let term = expiry.term()?;
+        let term = expiry.term().filter(|_| self.raw.is_leader())?;
         let Request::LeaseKeepAlive(keep) = command else { return Some(Receipt::Question(term)) };
         let receipt = expiry.receive(keep.id, now)?;
         let deadline = expiry.deadline(keep.id);
@@ -93,11 +95,44 @@ impl Node {
                 tracing::info!(lease, term, "a lease has expired");
                 out.events.push(crate::Event::Lease(LeaseEvent::DecideExpiry { term, lease, now: self.machine.clock }));
             }
-            if self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
+            if mutants::on(Mutant::LeaseFollowerExpires) {
+                self.forward(lease, now, out);
+            } else if !self.is_being_replaced(lease) && self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
                 self.machine.expiry.appended(lease);
             }
         }
         self.finish(out);
+    }
+
+    /// Whether a revoke or a grant of that name is in the log and not applied. There may be a new lease then, which a revoke of this one must
+    /// not hit: it is tried again later, should it still be needed.
+    fn is_being_replaced(&self, lease: LeaseId) -> bool {
+        self.raw.unapplied().any(|command| match command {
+            Request::LeaseRevoke(revoke) => revoke.id == lease,
+            Request::LeaseGrant(grant) => grant.id == lease,
+            _ => false,
+        })
+    }
+
+    /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now.
+    fn forward(&mut self, id: LeaseId, now: Nanos, out: &mut Output) {
+        let revoke = Request::LeaseRevoke(LeaseRevokeRequest { id, stamp: None });
+        match self.raw.leadership().leader {
+            Some(_) if self.raw.is_leader() => drop(self.raw.propose_own(revoke, now).map(|_| self.machine.expiry.appended(id))),
+            Some(leader) => {
+                let proposal = Proposal { id: ProposeId { client: 0, seq: 0 }, first_incomplete: 0, command: Arc::new(revoke) };
+                let message = Message::Request(curp::Request::Propose { proposal: Arc::new(proposal) });
+                out.messages.push(Outgoing { to: Address::Node(leader), message, after: 0 });
+            }
+            None => {}
+        }
+    }
+
+    /// The other end of [`forward`](Self::forward).
+    pub(crate) fn take_forwarded(&mut self, request: curp::Request<Request>, now: Nanos) {
+        if let curp::Request::Propose { proposal } = request {
+            let _ = self.raw.propose_own((*proposal.command).clone(), now);
+        }
     }
 
     /// Hands on the events of consensus, with the changes of the leader's leases that go with them.

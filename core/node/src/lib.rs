@@ -294,6 +294,9 @@ impl Node {
             Input::Tick => self.raw.tick(now),
             Input::Message { from: Address::Node(from), message: Message::Peer { term, body } } => self.raw.step(from, term, body, now),
             Input::Message { from: Address::Client(from), message: Message::Request(request) } => self.request(from, request, now, out),
+            Input::Message { from: Address::Node(_), message: Message::Request(request) } if mutants::on(Mutant::LeaseFollowerExpires) => {
+                self.take_forwarded(request, now);
+            }
             Input::Message { .. } => tracing::warn!("a message that nobody sends to a node"),
             Input::DiskDone(token) => self.disk_done(token),
             Input::DiskFailed(token) if mutants::on(Mutant::FsyncErrorRetried) => self.disk_done(token),
@@ -394,6 +397,7 @@ impl Node {
 
     /// Runs what can run, and hands out what the input led to.
     fn finish(&mut self, out: &mut Output) {
+        self.machine.term = self.raw.leadership().term;
         self.raw.pump(&mut self.machine);
         let mut raw_out = self.raw.take_output(std::mem::take(&mut self.spare));
         self.read_states(&mut raw_out, out);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use curp::{CommandExecutor, Index, Nanos, RoleChange, Synced, Term};
 use kv::{Expiry, Lease, LeaseId, Request, Response, Store, Watchers};
+use mutants::Mutant;
 
 use crate::Limits;
 
@@ -22,6 +23,10 @@ pub(crate) struct Machine {
     pub(crate) watchers: Watchers,
     /// The clock's reading that came with the input.
     pub(crate) clock: Nanos,
+    /// The node's term. What becomes of a command must not depend on it: it is another one on other replicas.
+    pub(crate) term: Term,
+    /// There may be something new for a watcher to be told.
+    pub(crate) news: bool,
     /// Grants and revokes that have run, with their results, by entry: those beyond the applied index.
     ahead: BTreeMap<Index, (Request, Response)>,
 }
@@ -29,12 +34,22 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(store: Store, limits: &Limits, clock: Nanos) -> Self {
         let (expiry, watchers) = (Expiry::new(limits.revoke_retry), Watchers::new(limits.watch, &store));
-        Machine { store, expiry, watchers, clock, ahead: BTreeMap::new() }
+        Machine { store, expiry, watchers, clock, term: 0, news: false, ahead: BTreeMap::new() }
     }
 
     /// Times and limits, before anything has happened.
     pub(crate) fn set_limits(&mut self, limits: &Limits) {
         (self.expiry, self.watchers) = (Expiry::new(limits.revoke_retry), Watchers::new(limits.watch, &self.store));
+    }
+
+    /// The term by which a stamped revoke is judged, of an entry of this term.
+    fn judged_in(&self, term: Term) -> Term {
+        if mutants::on(Mutant::LeaseStampVsCurrent) { self.term } else { term }
+    }
+
+    fn advance_watchers(&mut self) {
+        self.watchers.advance(&self.store);
+        self.news = true;
     }
 
     /// The leases at the applied index. A revoke that has run is applied, since it conflicts with everything; a grant may be ahead.
@@ -49,7 +64,7 @@ fn is_ahead(ahead: &BTreeMap<Index, (Request, Response)>, lease: LeaseId) -> boo
 
 impl CommandExecutor<Request> for Machine {
     fn prepare(&mut self, term: Term, index: Index, command: &Request) -> u64 {
-        self.store.prepare(term, index, command)
+        self.store.prepare(self.judged_in(term), index, command)
     }
 
     fn execute(&self, command: &Request) -> Response {
@@ -57,11 +72,11 @@ impl CommandExecutor<Request> for Machine {
     }
 
     fn after_sync(&mut self, term: Term, index: Index, revision: u64, command: &Request) -> Synced<Response> {
-        let synced = self.store.after_sync(term, index, revision, command);
+        let synced = self.store.after_sync(self.judged_in(term), index, revision, command);
         if matches!(synced.response, Response::LeaseGrant { .. } | Response::LeaseRevoke) {
             self.ahead.insert(index, (command.clone(), synced.response.clone()));
         }
-        self.watchers.advance(&self.store);
+        self.advance_watchers();
         synced
     }
 
@@ -83,7 +98,7 @@ impl CommandExecutor<Request> for Machine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         self.store.restore(snapshot)?;
         self.ahead.clear();
-        self.watchers.advance(&self.store);
+        self.advance_watchers();
         Ok(())
     }
 
@@ -99,6 +114,8 @@ impl RoleChange for Machine {
     }
 
     fn on_follower(&mut self, _term: Term) {
-        self.expiry.demote();
+        if !mutants::on(Mutant::LeaseFollowerExpires) {
+            self.expiry.demote();
+        }
     }
 }

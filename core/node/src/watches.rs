@@ -50,6 +50,7 @@ impl Node {
     /// A client asks for its watcher's next response.
     pub(crate) fn pull(&mut self, pull: Pull, now: Nanos, out: &mut Output) {
         let Pull { watch, number, create, progress } = pull;
+        self.machine.news = true;
         let leaderless = self.raw.leadership().leader.is_none();
         let Some(reader) = self.readers.by_name.get_mut(&watch) else {
             return if number == 1 { self.register(watch, &create, now, out) } else { self.answer_watch(watch, number, None, out) };
@@ -103,6 +104,9 @@ impl Node {
 
     /// Answers every question for which there is something.
     pub(crate) fn tell_watchers(&mut self, out: &mut Output) {
+        if !std::mem::take(&mut self.machine.news) {
+            return;
+        }
         for (&watch, reader) in &mut self.readers.by_name {
             if reader.answer.is_some() {
                 continue;
@@ -124,6 +128,7 @@ impl Node {
         if now >= self.readers.progress_due {
             self.readers.progress_due = now.saturating_add(self.limits.watch_progress_every);
             self.machine.watchers.notify_progress();
+            self.machine.news = true;
         }
     }
 

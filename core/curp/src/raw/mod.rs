@@ -464,6 +464,11 @@ impl<C: Command> RawCurp<C> {
         self.applied
     }
 
+    /// The commands in the log beyond the applied index, in its order.
+    pub fn unapplied(&self) -> impl Iterator<Item = &C> {
+        self.log.after(self.applied, usize::MAX).iter().filter_map(|entry| entry.command())
+    }
+
     /// Revision of the state at the applied index.
     pub fn applied_revision(&self) -> u64 {
         self.applied_revision

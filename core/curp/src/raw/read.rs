@@ -39,7 +39,7 @@ impl<C: Command> RawCurp<C> {
             return self.refuse_read(from, read);
         }
         let commit = self.hard_state.commit;
-        let conflicting = |e: &&Arc<crate::Entry<C>>| e.proposal().is_some_and(|p| p.command.conflicts(command));
+        let conflicting = |e: &&Arc<crate::Entry<C>>| e.command().is_some_and(|other| other.conflicts(command));
         let in_log = self.log.after(commit, usize::MAX).iter().rev().find(conflicting).map_or(commit, |e| e.index);
         let index = if mutants::on(Mutant::ReadIndexIsCommit) { commit } else { in_log };
         let round = self.heartbeat(now);

@@ -18,12 +18,15 @@ pub enum Cmd {
     Inc { key: String },
     /// `get KEY`
     Get { key: String },
+    /// `sum`: the key `sum` is to hold the sum of all others. What it looks at depends on what there is.
+    Sum,
 }
 
 impl Cmd {
     fn key(&self) -> &str {
         match self {
             Cmd::Put { key, .. } | Cmd::Inc { key } | Cmd::Get { key } => key,
+            Cmd::Sum => "sum",
         }
     }
 
@@ -34,7 +37,8 @@ impl Cmd {
 
 impl ConflictCheck for Cmd {
     fn conflicts(&self, other: &Self) -> bool {
-        self.key() == other.key() && (self.writes() || other.writes())
+        let all = !self.fast_allowed() || !other.fast_allowed();
+        all || (self.key() == other.key() && (self.writes() || other.writes()))
     }
 }
 
@@ -47,6 +51,10 @@ impl Command for Cmd {
     fn bytes(&self) -> usize {
         16
     }
+
+    fn fast_allowed(&self) -> bool {
+        !matches!(self, Cmd::Sum)
+    }
 }
 
 impl fmt::Display for Cmd {
@@ -55,6 +63,7 @@ impl fmt::Display for Cmd {
             Cmd::Put { key, value } => write!(f, "put {key} {value}"),
             Cmd::Inc { key } => write!(f, "inc {key}"),
             Cmd::Get { key } => write!(f, "get {key}"),
+            Cmd::Sum => f.write_str("sum"),
         }
     }
 }
@@ -71,7 +80,8 @@ impl FromStr for Cmd {
             }
             ["inc", key] => Ok(Cmd::Inc { key: key.to_owned() }),
             ["get", key] => Ok(Cmd::Get { key: key.to_owned() }),
-            _ => Err(format!("`{s}` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY")),
+            ["sum"] => Ok(Cmd::Sum),
+            _ => Err(format!("`{s}` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY, sum")),
         }
     }
 }
@@ -102,6 +112,7 @@ impl CommandExecutor<Cmd> for Kv {
             Cmd::Put { value, .. } => Some(*value),
             Cmd::Inc { .. } => Some(now.unwrap_or(0) + 1),
             Cmd::Get { .. } => now,
+            Cmd::Sum => Some(self.map.iter().filter(|(key, _)| *key != "sum").fold(0, |sum: u64, (_, value)| sum.wrapping_add(*value))),
         }
     }
 

@@ -308,6 +308,16 @@ impl Cluster {
         }
     }
 
+    /// A node proposes a command of its own, if it leads and may.
+    pub fn propose_own(&mut self, id: NodeId, command: Cmd) -> Result<(), String> {
+        let mut place = None;
+        self.input(id, |raw, _, now| place = raw.propose_own(command, now))?;
+        if place.is_none() {
+            say!(self, "{id} does not propose it");
+        }
+        Ok(())
+    }
+
     /// A client's read comes to a node.
     pub fn client_read(&mut self, id: NodeId, client: ClientAddress, command: Cmd) -> Result<ReadId, String> {
         let number = self.reads.entry(client).or_default();

@@ -90,6 +90,8 @@ scripts! {
     state_changes = "45-state-changes";
     removed_leader_stands = "46-removed-leader-stands";
     answers_and_changes = "47-answers-and-changes";
+    own_commands = "48-own-commands";
+    never_fast = "49-never-fast";
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn a_bad_command_is_an_error_with_file_and_line() {
         ("cluster voters=3\npropose 1 x", "s.txt:2: `propose 1 x`: `x` is not a propose id; one looks like 3.17 (session 3, number 17)"),
         (
             "cluster voters=3\npropose 1 2.1 sing",
-            "s.txt:2: `propose 1 2.1 sing`: `sing` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY",
+            "s.txt:2: `propose 1 2.1 sing`: `sing` is not a command; accepted: put KEY NUMBER, inc KEY, get KEY, sum",
         ),
         ("cluster voters=3\nnew 3", "s.txt:2: `new 3`: there is a node 3 already"),
         (

@@ -21,6 +21,7 @@
 //! | `propose 1 2.1 put x 1 [first=1] [from=9]` | Propose to node 1; `first` is the first incomplete number, `from` the client's address |
 //! | `record 2 2.1 put x 1 [term=1] [config=2@1] [first=1]` | Record to node 2, in its own term unless another is given |
 //! | `round 1 2.1 put x 1` | a client's whole round: Propose to node 1, Record to every other node that is up, in node 1's term |
+//! | `own 1 sum` | node 1 proposes a command of its own, if it may |
 //! | `snapshot 1`, `save 1` | an operator wants a snapshot of node 1's state; the file that node 1 writes is durable |
 //! | `damage [from=1] [to=2] [mended=yes]` | a bit of a piece of a snapshot is flipped; or so that only the whole one's checksum shows it |
 //! | `unreachable 1 3` | node 1's transport cannot reach node 3: what is on its way is lost |
@@ -85,7 +86,7 @@ fn step(cluster: &mut Option<Cluster>, line: &mut Line<'_>) -> Result<(), String
     let cluster = cluster.as_mut().ok_or("a script begins with `cluster voters=N`")?;
     match name {
         "deliver" | "drop" | "hold" | "copy" | "release" | "damage" => network(cluster, name, line),
-        "session" | "end-session" | "snapshot" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
+        "session" | "end-session" | "snapshot" | "own" | "propose" | "record" | "round" | "read" | "client" => client(cluster, name, line),
         "new" | "change" | "move-leader" | "shutdown" => crate::admin::run(cluster, name, line),
         _ => node(cluster, name, line),
     }
@@ -124,6 +125,11 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
         return Ok(());
     }
     let node: NodeId = line.value("node")?;
+    if name == "own" {
+        let command = line.rest()?;
+        line.done()?;
+        return cluster.propose_own(node, command);
+    }
     let from: Option<ClientAddress> = line.option("from")?;
     let request = match name {
         "session" => Request::BeginSession { nonce: 0 },

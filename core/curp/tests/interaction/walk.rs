@@ -18,6 +18,8 @@ use crate::cluster::Cluster;
 use crate::common::Cmd;
 
 const SESSION: u64 = 2;
+/// Ids of commands that must not be fast come after this.
+const SUMS: u64 = 1 << 32;
 const KEYS: [&str; 2] = ["x", "y"];
 /// The most ids that are given: a mask has a bit for each.
 const NODES_MAX: NodeId = 7;
@@ -52,6 +54,10 @@ enum Step {
     /// A command's whole fast round at a leader, done at once: the witnesses in the first mask get the Record, the disks and
     /// processors of those in the second are quick.
     Round(usize, u8, u8),
+    /// A leader proposes a command of its own, which conflicts with everything.
+    Own(Index),
+    /// A client's round of a command that must not be fast: Propose to a node, Records to all.
+    Sum(Index),
     DropAll,
     Settle,
     /// An operator asks a leader for a change of its configuration: of this kind, about this member.
@@ -77,6 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (i(), mask()).prop_map(|(node, with)| Step::Elect(node, with)),
         1 => (i(), any::<bool>()).prop_map(|(node, power)| Step::Crash(node, power)),
         2 => i().prop_map(Step::Restart),
+        1 => i().prop_map(Step::Own),
+        1 => i().prop_map(Step::Sum),
         1 => Just(Step::DropAll),
         2 => Just(Step::Settle),
     ];
@@ -113,6 +121,8 @@ struct Walk {
     floor: [u64; KEYS.len()],
     leaders: BTreeMap<Term, NodeId>,
     fast: usize,
+    /// Commands that must not be fast, so far.
+    sums: u64,
 }
 
 impl Walk {
@@ -134,7 +144,7 @@ impl Walk {
         cluster.input(1, |raw, _, now| raw.request(9, Request::BeginSession { nonce: 0 }, now))?;
         cluster.settle(&all, None)?;
         let (leaders, reads) = (BTreeMap::from([(1, 1)]), BTreeMap::new());
-        Ok(Walk { cluster, ops: Vec::new(), requests: Vec::new(), reads, floor: [0; KEYS.len()], leaders, fast: 0 })
+        Ok(Walk { cluster, ops: Vec::new(), requests: Vec::new(), reads, floor: [0; KEYS.len()], leaders, fast: 0, sums: 0 })
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {
@@ -241,6 +251,16 @@ impl Walk {
                 }
             }
             Step::Round(key, records, quick) => self.round(key, records, quick)?,
+            Step::Own(i) => {
+                if let Some(node) = pick(i) {
+                    self.cluster.propose_own(node, Cmd::Sum)?;
+                }
+            }
+            Step::Sum(i) => {
+                if let Some(node) = pick(i) {
+                    self.sum(node)?;
+                }
+            }
             Step::DropAll => drop(self.cluster.take_flights(false, |_| true)),
             Step::Settle => self.cluster.settle(&up, None)?,
             Step::Change(kind, member) => self.change(kind, member)?,
@@ -253,6 +273,21 @@ impl Walk {
             }
         }
         self.look()
+    }
+
+    /// A client asks for what depends on the state. Nobody may promise to remember it, or answer it early.
+    fn sum(&mut self, leader: NodeId) -> Result<(), String> {
+        self.sums += 1;
+        let id = ProposeId { client: SESSION, seq: SUMS + self.sums };
+        let (first_incomplete, command) = (1, Arc::new(Cmd::Sum));
+        let proposal = Arc::new(Proposal { id, first_incomplete, command });
+        for node in self.cluster.up() {
+            let raw = self.cluster.raw(node)?;
+            let (term, config, proposal) = (raw.leadership().term, raw.membership().version, proposal.clone());
+            let request = if node == leader { Request::Propose { proposal } } else { Request::Record { term, config, proposal } };
+            self.cluster.input(node, |raw, _, now| raw.request(2, request, now))?;
+        }
+        Ok(())
     }
 
     /// A node that leads, or thinks so.
@@ -329,11 +364,17 @@ impl Walk {
     fn look(&mut self) -> Result<(), String> {
         for node in self.cluster.up() {
             let raw = self.cluster.raw(node)?;
+            let kept = raw.pool_ids().into_iter().find(|id| id.seq > SUMS);
+            ensure(kept.is_none(), || format!("{node} holds {kept:?} in its pool"))?;
             if raw.is_leader() {
                 let term = raw.leadership().term;
                 let first = *self.leaders.entry(term).or_insert(node);
                 ensure(first == node, || format!("{first} and {node} lead in term {term}"))?;
             }
+        }
+        for seq in 1..=self.sums {
+            let id = ProposeId { client: SESSION, seq: SUMS + seq };
+            ensure(!self.cluster.is_answered_early(id), || format!("{id} was answered early"))?;
         }
         let before = self.floor;
         for (op, seq) in self.ops.iter_mut().zip(1..) {

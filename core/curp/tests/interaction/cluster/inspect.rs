@@ -14,6 +14,11 @@ impl Cluster {
         self.told.entry(id).or_default()
     }
 
+    /// Whether a leader has given an early result, or a voter has accepted a Record.
+    pub fn is_answered_early(&self, id: ProposeId) -> bool {
+        self.told.get(&id).is_some_and(|told| !told.executed.is_empty() || !told.accepted.is_empty())
+    }
+
     /// The voters in whose pools a command is, as far as its client can count: the leader's early result and the accepts of distinct
     /// voters, of one term and configuration.
     fn counted(told: &Told, executed: &Executed, membership: &Membership) -> BTreeSet<NodeId> {
