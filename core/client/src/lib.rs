@@ -435,7 +435,7 @@ impl Client {
             Session::Open { ending: Some(retry), .. } if self.pending.is_empty() => Some(retry.due),
             Session::None | Session::Open { .. } => None,
         };
-        let discover = (self.leader.is_none() && !self.is_idle()).then_some(self.discover_due);
+        let discover = self.looks_for_leader().then_some(self.discover_due);
         let streams = self.keep_alives.values().filter_map(KeepAlives::due).chain(self.watches.values().filter_map(Watch::due));
         commands.chain(reads).chain(streams).chain(session).chain(discover).min()
     }
@@ -450,20 +450,21 @@ impl Client {
         &self.nodes
     }
 
-    /// Whether nothing is under way, in front of the caller or behind. A watch or a stream of keep-alives is, until it ends.
+    /// Whether nothing is under way that ends by itself, in front of the caller or behind. Watches and streams of keep-alives do not count: they
+    /// go on for as long as the caller wants.
     pub fn is_idle(&self) -> bool {
         let session_busy = match &self.session {
             Session::Beginning { .. } => true,
             Session::Open { ending, .. } => ending.is_some(),
             Session::None => false,
         };
-        let streams_end = self.keep_alives.is_empty() && self.watches.is_empty();
-        self.pending.is_empty()
-            && self.reads.is_empty()
-            && self.waiting.is_empty()
-            && self.admins.is_empty()
-            && streams_end
-            && !session_busy
+        let reads = self.reads.values().any(|read| !read.stream);
+        self.pending.is_empty() && !reads && self.waiting.is_empty() && self.admins.is_empty() && !session_busy
+    }
+
+    /// Whether it must find out who leads.
+    pub(crate) fn looks_for_leader(&self) -> bool {
+        self.leader.is_none() && !(self.is_idle() && self.keep_alives.is_empty())
     }
 
     fn invoke(&mut self, op: u64, request: Request, now: Nanos, out: &mut Output) {

@@ -106,7 +106,7 @@ impl Client {
         }
         self.run_watches(now, out);
         self.send_session(now, out);
-        if self.leader.is_none() && !self.is_idle() && now >= self.discover_due {
+        if self.looks_for_leader() && now >= self.discover_due {
             let node = self.any_node();
             out.messages.push((node, Message::Request(Ask::FetchCluster)));
             let wait = self.backoff(1);

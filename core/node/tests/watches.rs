@@ -79,7 +79,7 @@ fn a_watch_is_told_as_things_happen() {
     assert!(last.events.is_empty() && last.revision == 21 && told(&cluster, 1).len() == all.len() + 1);
     cluster.say(WATCHER, Ask::EndWatch { op: 1 });
     cluster.run(20);
-    assert!(cluster.callers[WATCHER].client.is_idle());
+    assert!(cluster.callers[WATCHER].client.next_due().is_none());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_compaction_while_nobody_listened_is_told() {
     let last = told.last().expect("an end");
     assert_eq!((last.canceled, last.compact_revision, revisions(&told)), (true, 8, vec![2]));
     cluster.run(1_000);
-    assert!(cluster.callers[WATCHER].client.is_idle());
+    assert!(cluster.callers[WATCHER].client.next_due().is_none());
 }
 
 /// A reader that asks for nothing holds up neither the node nor other readers, and is told everything once it asks.
