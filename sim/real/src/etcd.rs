@@ -29,6 +29,10 @@ impl EtcdCaller {
         Ok(EtcdCaller { address, client, book })
     }
 
+    pub(crate) fn address(&self) -> u32 {
+        self.address
+    }
+
     /// Puts or gets one key, and waits for the answer; false if none came.
     pub(crate) async fn request(&mut self, request: Request) -> bool {
         let (op, _) = self.book.invoke(self.address, request.clone());
