@@ -103,11 +103,12 @@ fn an_order_that_was_not() {
     events.swap(0, 1);
     p.events(8, events);
     p.broken(w::ORDERED, "delete k at revision 8 after delete l at revision 8");
+    // A node that is further behind goes on where the watch is.
     let mut p = Play::new(all(2));
     let events = p.truth(2..=4, false);
     p.events(4, events);
     p.told(WatchResponse { revision: 3, ..WatchResponse::default() });
-    p.broken(w::ORDERED, "all up to revision 3, after 4");
+    p.s.quiet();
 }
 
 #[test]
