@@ -103,11 +103,12 @@ fn an_order_that_was_not() {
     events.swap(0, 1);
     p.events(8, events);
     p.broken(w::ORDERED, "delete k at revision 8 after delete l at revision 8");
+    // A node that is further behind goes on where the watch is.
     let mut p = Play::new(all(2));
     let events = p.truth(2..=4, false);
     p.events(4, events);
     p.told(WatchResponse { revision: 3, ..WatchResponse::default() });
-    p.broken(w::ORDERED, "all up to revision 3, after 4");
+    p.s.quiet();
 }
 
 #[test]
@@ -152,13 +153,25 @@ fn events_from_before_its_start() {
 
 #[test]
 fn a_watch_goes_on_elsewhere() {
-    for (start, says) in [(5, "from revision 5, though it has been told all up to 3"), (2, "from revision 2")] {
+    let told_three = |start_revision| {
         let mut p = Play::new(all(2));
         let events = p.truth(2..=3, false);
         p.events(3, events);
-        p.s.client(ClientEvent::Register { op: 50, to: 1, start_revision: start });
-        p.broken(w::RESUMES, says);
-    }
+        p.s.client(ClientEvent::Register { op: 50, to: 1, start_revision });
+        p
+    };
+    told_three(2).broken(w::RESUMES, "from revision 2, though it has been told all up to 3");
+    // It goes on behind what it was not told.
+    let mut p = told_three(5);
+    let events = p.truth(5..=8, false);
+    p.events(8, events);
+    p.broken(w::COMPLETE, "all up to revision 8, without what revision 4 did to a");
+    // The response before was on its way.
+    let mut p = told_three(5);
+    let (late, events) = (p.truth(4..=4, false), p.truth(5..=8, false));
+    p.events(4, late);
+    p.events(8, events);
+    p.s.quiet();
 }
 
 #[test]
