@@ -116,11 +116,7 @@ impl Converter<'_> {
                 let c = t.propose(*id, fi, request);
                 self.push(i, "Propose", vec![("c", c), ("fi", Value::Int(fi))]);
             }
-            ClientEvent::Propose { id: None, read, request, .. } => {
-                if let Some(read) = read {
-                    t.read(*read, request);
-                }
-            }
+            ClientEvent::Propose { id: None, read: Some(read), request, .. } => t.read(*read, request),
             // One of a stream begins a read as well.
             ClientEvent::SendKeepAlive { lease, read, .. } => {
                 t.read(*read, &Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: *lease }));
