@@ -25,6 +25,8 @@ pub(crate) struct Watch {
     request: WatchCreateRequest,
     /// The first revision not told; 0: whatever is next where it begins.
     next: u64,
+    /// The greatest revision up to which a node said that all was told. A watch of the future is told of lower ones than `next`.
+    told: u64,
     /// Where its watcher is.
     node: NodeId,
     /// The watcher's number; each has its own.
@@ -61,7 +63,8 @@ impl Client {
         let node = node.unwrap_or_else(|| self.any_node());
         let number = self.new_number();
         let (next, retry) = (request.start_revision, Retry::first(now));
-        let watch = Watch { request, next, node, number, pull: 1, asking: true, progress: false, begun: false, registered: false, retry };
+        let watch =
+            Watch { request, next, told: 0, node, number, pull: 1, asking: true, progress: false, begun: false, registered: false, retry };
         self.watches.insert(op, watch);
     }
 
@@ -130,8 +133,9 @@ impl Client {
         watch.asking = false;
         let progress = response.events.is_empty() && !response.created && !response.canceled;
         // Of a node that lags behind the one before: for the caller it would go back.
-        let stale = progress && response.revision + 1 < watch.next;
+        let stale = progress && response.revision < watch.told;
         watch.next = watch.next.max(response.revision + 1);
+        watch.told = watch.told.max(response.revision);
         let wanted = if progress {
             !stale && (std::mem::take(&mut watch.progress) || watch.request.progress_notify)
         } else {

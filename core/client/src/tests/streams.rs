@@ -183,6 +183,20 @@ fn progress_is_told_if_it_was_wanted() {
     assert_eq!(told(&mut out), (vec![], vec![progress(11)]));
 }
 
+/// Found by the harness: what a node says of a watch that begins in the future was taken for news of one that lags, and the watch
+/// went from node to node for ever.
+#[test]
+fn a_watch_of_the_future_is_told_how_far_it_is() {
+    let (mut client, mut out, number) = watching(65);
+    answer(&mut client, &mut out, START, number, 1, Some(created(52)));
+    told(&mut out);
+    client.handle(START, Input::WatchProgress { op: 5 }, &mut out);
+    client.handle(START, Input::WatchNext { op: 5 }, &mut out);
+    assert_eq!(pull(&mut out), (2, number, 2, 65, true));
+    answer(&mut client, &mut out, START, number, 2, Some(progress(55)));
+    assert_eq!(told(&mut out), (vec![], vec![progress(55)]));
+}
+
 /// Found by the harness: a caller that asked every 200 ms how far its watch was kept it for ever at a node that was down.
 #[test]
 fn a_caller_that_keeps_asking_does_not_keep_its_watch_at_a_silent_node() {
