@@ -138,6 +138,7 @@ impl Monitor {
         let (g, at, r) = (&self.ghost, At { t, event, node: None }, &mut self.report);
         self.exactly_once.finish(g, at, r);
         self.leases.finish(at, r);
+        self.watches.finish(g, r);
         self.applications.finish(g, r);
         self.zookeeper.finish(&self.applications.runs, at, r);
     }

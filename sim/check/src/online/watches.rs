@@ -7,7 +7,7 @@
 //!
 //! Deliberately not here: how soon a watcher is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use curp::NodeId;
 use history::{ClientEvent, Event, Stamped};
@@ -44,6 +44,9 @@ struct Watch {
     began: u64,
     latest: u64,
     ended: bool,
+    /// Responses that tell of more than every node says it has applied, with what came after them. Commands that commute finish in any order, and an
+    /// entry counts as applied only when all before it are, be it that these write nothing: so a revision can be complete a little earlier.
+    waiting: VecDeque<(NodeId, WatchResponse, At)>,
 }
 
 #[derive(Default)]
@@ -51,11 +54,20 @@ pub(super) struct Watches {
     watches: BTreeMap<u64, Watch>,
     /// By client, the watches that it began: they die with it.
     of: BTreeMap<u32, Vec<u64>>,
+    /// The revision applied when it was looked at last.
+    applied: u64,
 }
 
 impl Watches {
     /// After the ghost took the event in.
     pub fn after(&mut self, g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
+        if g.store.revision() > self.applied {
+            self.applied = g.store.revision();
+            self.watches
+                .iter_mut()
+                .filter(|(_, watch)| !watch.waiting.is_empty())
+                .for_each(|(op, watch)| watch.judge(&g.store, *op, false, r));
+        }
         let Event::Client(event) = &stamped.event else { return };
         match event {
             ClientEvent::Watch { op, request } => {
@@ -65,7 +77,7 @@ impl Watches {
                     // The least key there is.
                     request.key = "\0".into();
                 }
-                let watch = Watch { request, told, began: at.event, latest: at.event, ended: false };
+                let watch = Watch { request, told, began: at.event, latest: at.event, ended: false, waiting: VecDeque::new() };
                 self.watches.insert(*op, watch);
                 self.of.entry(stamped.client.unwrap_or(0)).or_default().push(*op);
             }
@@ -83,11 +95,12 @@ impl Watches {
             }
             ClientEvent::WatchTold { op, from, response } => {
                 let Some(watch) = self.watches.get_mut(op) else { return };
-                watch.is_told(&g.store, (*op, *from), response, at, r);
-                watch.latest = at.event;
+                watch.waiting.push_back((*from, response.clone(), at));
+                watch.judge(&g.store, *op, false, r);
             }
             ClientEvent::EndWatch { op } => {
-                if let Some(watch) = self.watches.get_mut(op) {
+                // What came before it and waits to be judged did not come after it.
+                if let Some(watch) = self.watches.get_mut(op).filter(|watch| watch.waiting.is_empty()) {
                     watch.ended = true;
                 }
             }
@@ -99,9 +112,24 @@ impl Watches {
             _ => {}
         }
     }
+
+    /// At the end of the run: what is not applied by now never was.
+    pub fn finish(&mut self, g: &Ghost, r: &mut Report) {
+        self.watches.iter_mut().for_each(|(op, watch)| watch.judge(&g.store, *op, true, r));
+    }
 }
 
 impl Watch {
+    /// Judges the responses that can be judged by now; `all`: those too that tell of what was never applied.
+    fn judge(&mut self, store: &Replay, op: u64, all: bool, r: &mut Report) {
+        let reaches =
+            |response: &WatchResponse| response.events.iter().map(|e| e.kv.mod_revision).max().unwrap_or(0).max(response.revision);
+        while let Some((from, response, at)) = self.waiting.pop_front_if(|(_, response, _)| all || reaches(response) <= store.revision()) {
+            self.is_told(store, (op, from), &response, at, r);
+            self.latest = at.event;
+        }
+    }
+
     fn is_told(&mut self, store: &Replay, (op, from): (u64, NodeId), response: &WatchResponse, at: At, r: &mut Report) {
         let WatchResponse { revision, ref events, .. } = *response;
         let mut wrong = |rule, holds: bool, what: &dyn Fn() -> String| {
