@@ -42,6 +42,7 @@ pub mod profile;
 mod queue;
 mod report;
 mod run;
+mod state;
 mod workload;
 
 pub use report::*;

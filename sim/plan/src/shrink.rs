@@ -1,6 +1,6 @@
 //! What a plan can be made of when it is made smaller. Shrinking itself, which must run plans, is elsewhere.
 
-use crate::{FaultKind, Plan};
+use crate::{FaultKind, Plan, Store};
 
 /// A part of a plan that can be taken out; nothing else changes by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub enum Simplification {
     NoSnapshots,
     /// A snapshot is sent in one piece.
     WholeSnapshots,
+    /// State machines are kept in memory.
+    MemoryStore,
     /// Who joins, stays a learner; who is removed, stops at once; a lost disk's node is not replaced.
     PlainChanges,
 }
@@ -60,6 +62,7 @@ impl Simplification {
         Simplification::FewerClients,
         Simplification::NoSnapshots,
         Simplification::WholeSnapshots,
+        Simplification::MemoryStore,
         Simplification::PlainChanges,
     ];
 }
@@ -113,6 +116,7 @@ impl Plan {
             }
             Simplification::NoSnapshots => plan.cluster.snapshot_every = 0,
             Simplification::WholeSnapshots => plan.cluster.snapshot_chunk_bytes = crate::Cluster::snapshot_chunk_bytes(),
+            Simplification::MemoryStore => plan.cluster.store = Store::Memory,
             Simplification::PlainChanges => plan.fault.iter_mut().for_each(|f| match &mut f.kind {
                 FaultKind::AddMember { promote, .. } => *promote = false,
                 FaultKind::RemoveMember { stop_after_us, .. } => *stop_after_us = Some(0),

@@ -57,6 +57,7 @@ impl Family {
             ) => None,
             // Leases, watches and recipes are no part of CURP's specification.
             Event::Client(_) | Event::Lease(_) => None,
+            Event::Node(N::SaveState { .. } | N::LoadState { .. }) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Own { .. } | Payload::Noop => Family::Rounds,
                 Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,

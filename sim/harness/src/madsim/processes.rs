@@ -127,9 +127,10 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
     let Some(NodeLaunch { birth, timing, grpc, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
     let calls = grpc.map(|(inbox, members)| grpc::serve(id, inbox, &members));
     let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
-    let start =
-        Start { id, config: birth.config, membership: birth.membership, first: birth.first, files: birth.files, entropy: birth.entropy };
-    let node = match CurpNode::start(host, start) {
+    let Birth { config, membership, first, files, state, entropy, .. } = birth;
+    let state = crate::state::open(state);
+    let started = state.and_then(|state| CurpNode::start(host, Start { id, config, membership, first, files, state, entropy }));
+    let node = match started {
         Ok((node, recovery)) => {
             stage.with(|cluster| cluster.note_recovery(id, recovery));
             node
