@@ -26,9 +26,9 @@ pub enum Event<C: Command> {
         pool: Vec<ProposeId>,
         /// What stands before the first entry of the log found.
         base: LogBase,
-        /// Index of the snapshot the state machine starts from; 0: it starts empty.
+        /// Index of the snapshot the state machine starts from; 0: it starts empty; unless its store held a later state ([`Event::LoadState`]).
         snapshot: Index,
-        /// Hash of the replicated state there.
+        /// Hash of the replicated state it starts from.
         state_hash: u64,
         /// The configuration in force.
         membership: Membership,
@@ -234,6 +234,18 @@ pub enum Event<C: Command> {
         read_index: Index,
         /// The applied index at which it was served.
         applied: Index,
+    },
+    /// The state up to here, which is applied, is in the state machine's store, durably.
+    SaveState {
+        /// The applied index.
+        index: Index,
+    },
+    /// What starts, by the [`Event::Restart`] that follows, has its state from the state machine's store: it is later than the snapshot's.
+    LoadState {
+        /// The index it is of.
+        index: Index,
+        /// Hash of the replicated state there.
+        state_hash: u64,
     },
 }
 

@@ -32,5 +32,6 @@ pub use raw::{
     Config, FOUND, Outgoing, Output, ProgressStatus, RawCurp, ReadState, RoleKind, SnapshotError, SoftState, StateChange, Status,
     has_change,
 };
-pub use storage::{Found, Storage, StorageError, Stored, entry_bytes};
+pub use sessions::SessionChange;
+pub use storage::{Found, FoundState, Storage, StorageError, Stored, entry_bytes};
 pub use types::*;

@@ -11,6 +11,32 @@ use std::collections::BTreeMap;
 
 use crate::{ClientId, ProposeId, Synced};
 
+/// One change of the table, as applying an entry makes it; and one row of it, for who keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SessionChange<R> {
+    /// A session is open.
+    Open {
+        /// The client.
+        client: ClientId,
+        /// The client has the synced results of everything below.
+        first_incomplete: u64,
+    },
+    /// A session has ended, and with it all it remembered.
+    Ended {
+        /// The client.
+        client: ClientId,
+    },
+    /// A command is applied.
+    Applied {
+        /// Its id.
+        id: ProposeId,
+        /// Its client has the synced results of everything below: they are forgotten.
+        first_incomplete: u64,
+        /// Its result.
+        synced: Synced<R>,
+    },
+}
+
 /// One client's session.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Session<R> {
@@ -92,6 +118,43 @@ impl<R> Sessions<R> {
         }
     }
 
+    /// The last session that began.
+    pub fn last_begun(&self) -> ClientId {
+        self.last_begun
+    }
+
+    /// The table as changes of an empty one: what is applied, without what is only admitted.
+    pub fn rows(&self) -> impl Iterator<Item = SessionChange<R>>
+    where
+        R: Clone,
+    {
+        self.open.iter().flat_map(|(&client, session)| {
+            let first_incomplete = session.first_incomplete;
+            let applied = session.results.iter().filter_map(move |(&seq, result)| {
+                Some(SessionChange::Applied { id: ProposeId { client, seq }, first_incomplete, synced: result.clone()? })
+            });
+            std::iter::once(SessionChange::Open { client, first_incomplete }).chain(applied)
+        })
+    }
+
+    /// The table that has these rows, each session before what it holds.
+    pub fn from_rows(last_begun: ClientId, rows: impl IntoIterator<Item = SessionChange<R>>) -> Self {
+        let mut sessions = Sessions { last_begun, ..Sessions::default() };
+        for row in rows {
+            match row {
+                SessionChange::Open { client, first_incomplete } => {
+                    sessions.open.insert(client, Session { first_incomplete, results: BTreeMap::new() });
+                }
+                SessionChange::Ended { client } => sessions.end(client),
+                SessionChange::Applied { id, first_incomplete, synced } => {
+                    sessions.admit(id, first_incomplete);
+                    sessions.complete(id, synced);
+                }
+            }
+        }
+        sessions
+    }
+
     /// A known bug (mutant `sessions-leader-local`): what was applied under earlier leaders is not known to be.
     pub fn forget_results(&mut self) {
         self.open.values_mut().for_each(|session| session.results.clear());
@@ -155,6 +218,7 @@ mod tests {
         sessions.end(11);
         let bytes = postcard::to_allocvec(&sessions).expect("plain data encodes");
         let back: Sessions<Option<u64>> = postcard::from_bytes(&bytes).expect("it decodes");
+        assert_eq!(Sessions::from_rows(sessions.last_begun(), sessions.rows()), sessions);
         assert_eq!(back, sessions);
         assert_eq!(back.known(id(9, 2)), Known::Acknowledged);
         assert!(back.settled(id(11, 1)), "the last session that began is remembered though it has ended");

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::log::Log;
-use crate::{Command, Durable, Entry, HardState, Index, Membership, SnapshotFile, Term};
+use crate::{ClientId, Command, Durable, Entry, HardState, Index, Membership, SessionChange, SnapshotFile, Term};
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +73,37 @@ pub struct Found<C: Command> {
     pub durable: Durable<C>,
     /// The file of the snapshot that they name.
     pub snapshot: Option<SnapshotFile>,
+    /// A state that was kept by itself. It is used if it is of a later index than the snapshot, and the executor holds it already.
+    pub state: Option<FoundState<C::Response>>,
+}
+
+/// A state found, but for what the executor holds of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundState<R> {
+    /// The index it is of, which is in the log, or the base's.
+    pub index: Index,
+    /// Revision there.
+    pub revision: u64,
+    /// The part of the state's hash that the executor does not know: [`RawCurp::hash_chain`](crate::RawCurp::hash_chain).
+    pub hash_chain: u64,
+    /// The configuration applied there.
+    pub membership: Membership,
+    /// The last session that had begun.
+    pub last_session: ClientId,
+    /// The sessions, as changes of no sessions.
+    pub sessions: Vec<SessionChange<R>>,
 }
 
 impl<C: Command> Default for Found<C> {
     fn default() -> Self {
-        Found { durable: Durable::default(), snapshot: None }
+        Found { durable: Durable::default(), snapshot: None, state: None }
     }
 }
 
 /// A log that was never compacted.
 impl<C: Command> From<Durable<C>> for Found<C> {
     fn from(durable: Durable<C>) -> Self {
-        Found { durable, snapshot: None }
+        Found { durable, snapshot: None, state: None }
     }
 }
 
@@ -191,7 +210,7 @@ mod tests {
         // A checkpoint says the entries before the snapshot, which else would take their place.
         let records = [Record::Checkpoint(base), entry(5, 2), entry(6, 3), entry(7, 3), Record::Snapshot(meta.clone())];
         records.into_iter().for_each(|record| durable.apply(record).expect("no gaps"));
-        Found { durable, snapshot: Some(SnapshotFile { meta, data: Arc::new(vec![1]) }) }
+        Found { durable, snapshot: Some(SnapshotFile { meta, data: Arc::new(vec![1]) }), state: None }
     }
 
     fn the_six_questions(storage: &impl Storage<Nothing>, found: &Found<Nothing>) {

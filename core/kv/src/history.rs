@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use mutants::Mutant;
 
 use crate::conflict::Keys;
-use crate::{Bytes, KeyValue, LEASE_NONE, LeaseId};
+use crate::{Bytes, Change, Held, KeyValue, LEASE_NONE, LeaseId};
 
 /// What a key held from a revision on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,13 @@ impl Version {
     /// The version a delete makes.
     pub fn deleted(revision: u64) -> Version {
         Version { mod_revision: revision, create_revision: 0, version: 0, value: None, lease: LEASE_NONE, hash: 0 }
+    }
+
+    /// The version that was kept as `held`.
+    fn restored(key: &Bytes, held: Held) -> Version {
+        let Held { mod_revision, create_revision, version, value, lease } = held;
+        let hash = value.as_ref().map_or(0, |value| hash(key, value, lease, create_revision, mod_revision, version));
+        Version { mod_revision, create_revision, version, value, lease, hash }
     }
 
     pub fn is_live(&self) -> bool {
@@ -101,6 +108,49 @@ impl History {
         self.keys.iter().filter_map(|(key, versions)| Some((key, versions.last().filter(|v| v.is_live())?)))
     }
 
+    /// How many keys a revision wrote.
+    pub fn written_count(&self, revision: u64) -> usize {
+        self.changes.get(&revision).map_or(0, Vec::len)
+    }
+
+    /// All versions, and all that revisions wrote, as changes of nothing.
+    pub fn rows(&self) -> impl Iterator<Item = Change> {
+        let compacted = (self.compacted > 0).then_some(Change::Compacted(self.compacted));
+        let held = |(key, versions): (&Bytes, &Vec<Version>)| {
+            let key = key.clone();
+            versions.iter().map(move |version| Change::Version { key: key.clone(), held: version.into() }).collect::<Vec<_>>()
+        };
+        let wrote = |(&revision, keys): (&u64, &Vec<Bytes>)| {
+            let keys = keys.iter().zip(0..);
+            keys.map(|(key, place)| Change::Wrote { revision, place, key: key.clone() }).collect::<Vec<_>>()
+        };
+        compacted.into_iter().chain(self.keys.iter().flat_map(held)).chain(self.changes.iter().flat_map(wrote))
+    }
+
+    /// A row comes back: each key's in order of revisions, each revision's in order of places, and a compaction before both.
+    pub fn restore(&mut self, change: Change) -> Result<(), String> {
+        match change {
+            Change::Compacted(revision) => self.compacted = revision,
+            Change::Version { key, held } => {
+                let version = Version::restored(&key, held);
+                let versions = self.keys.entry(key).or_default();
+                if versions.last().is_some_and(|last| last.mod_revision >= version.mod_revision) {
+                    return Err(format!("a key's revision {} does not come last", version.mod_revision));
+                }
+                versions.push(version);
+            }
+            Change::Wrote { revision, place, key } => {
+                let keys = self.changes.entry(revision).or_default();
+                if place != keys.len() as u64 || !self.keys.contains_key(&key) {
+                    return Err(format!("write {place} of revision {revision} does not fit"));
+                }
+                keys.push(key);
+            }
+            other => return Err(format!("no row: {other:?}")),
+        }
+        Ok(())
+    }
+
     /// What a revision wrote, in the order in which its request did. Complete from [`compacted`](Self::compacted) on.
     pub fn written_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &Version)> {
         let keys = self.changes.get(&revision).into_iter().flatten();
@@ -133,14 +183,14 @@ impl History {
         added.wrapping_sub(removed)
     }
 
-    /// Forgets what keys held before `revision`, and returns how the hash changes. Live keys keep theirs.
-    pub fn compact(&mut self, revision: u64) -> u64 {
+    /// Forgets what keys held before `revision`, and returns how the hash changes. Live keys keep theirs. `dropped` is told what goes.
+    pub fn compact(&mut self, revision: u64, mut dropped: impl FnMut(&Bytes, u64)) -> u64 {
         let before = self.compaction_hash();
-        self.keys.retain(|_, versions| {
+        self.keys.retain(|key, versions| {
             let after = versions.partition_point(|v| v.mod_revision <= revision);
             let kept = |v: &Version| v.is_live() || (v.mod_revision == revision && !mutants::on(Mutant::WatchCompactedDelete));
             let first = after.checked_sub(1).filter(|&i| kept(&versions[i])).unwrap_or(after);
-            versions.drain(..first);
+            versions.drain(..first).for_each(|version| dropped(key, version.mod_revision));
             !versions.is_empty()
         });
         self.changes = self.changes.split_off(&revision);

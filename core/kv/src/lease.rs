@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::{Bytes, LEASE_NONE, LeaseId};
+use crate::{Bytes, Change, LEASE_NONE, LeaseId};
 
 /// The least time to live, in seconds: shorter ones are granted this.
 pub const LEASE_TTL_MIN: i64 = 1;
@@ -84,6 +84,28 @@ impl LeaseCollection {
     pub(crate) fn detach(&mut self, id: LeaseId, key: &Bytes) -> u64 {
         let removed = self.leases.get_mut(&id).is_some_and(|lease| lease.keys.remove(key));
         if removed { 0u64.wrapping_sub(hash_of_attachment(id, key)) } else { 0 }
+    }
+
+    /// All leases with what is attached to them, as changes of nothing.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Change> {
+        self.leases.iter().flat_map(|(&id, lease)| {
+            let attached = lease.keys.iter().map(move |key| Change::Attached { lease: id, key: key.clone() });
+            std::iter::once(Change::Lease { id, ttl: lease.ttl }).chain(attached)
+        })
+    }
+
+    /// A row comes back: a lease before what is attached to it.
+    pub(crate) fn restore(&mut self, change: Change) -> Result<(), String> {
+        match change {
+            Change::Lease { id, ttl } => _ = self.leases.insert(id, Lease { ttl, keys: BTreeSet::new() }),
+            Change::Attached { lease, key } => {
+                let attached =
+                    self.leases.get_mut(&lease).ok_or_else(|| format!("a key is attached to lease {lease}, which is not there"))?;
+                attached.keys.insert(key);
+            }
+            other => return Err(format!("no row: {other:?}")),
+        }
+        Ok(())
     }
 
     /// The sum of all hashes, recomputed.

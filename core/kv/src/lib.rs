@@ -11,6 +11,7 @@
 
 mod api;
 mod bytes;
+mod change;
 mod compute;
 mod conflict;
 mod error;
@@ -25,6 +26,7 @@ pub mod watch;
 
 pub use api::*;
 pub use bytes::Bytes;
+pub use change::{Change, Held};
 pub use error::{Code, Error};
 pub use expiry::{Decision, Expiry, Receipt};
 pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN, Lease, LeaseCollection, made_lease_id};

@@ -15,10 +15,11 @@ use mutants::Mutant;
 
 use curp::{CommandExecutor, Index, RoleChange, Synced, Term};
 
+use crate::change::Journal;
 use crate::compute::{LATEST, Writes};
 use crate::history::{History, Version};
 use crate::lease::LeaseCollection;
-use crate::{Bytes, Error, KeyValue, LEASE_NONE, LeaseId, RangeRequest, Request, Response, range};
+use crate::{Bytes, Change, Error, KeyValue, LEASE_NONE, LeaseId, RangeRequest, Request, Response, range};
 
 /// The revision of an empty store, as in etcd; the first write gets the next.
 pub const REVISION_FIRST: u64 = 1;
@@ -44,6 +45,8 @@ pub struct Store {
     delta: u64,
     /// Kept for its capacity; empty between commands.
     writes: Writes,
+    /// What changed, for who keeps it.
+    journal: Journal,
 }
 
 impl Default for Store {
@@ -57,6 +60,7 @@ impl Default for Store {
             hash: 0,
             delta: 0,
             writes: Vec::new(),
+            journal: Journal::default(),
         }
     }
 }
@@ -123,9 +127,15 @@ impl Store {
         }
         self.writes = writes;
         delta = delta.wrapping_add(match (command, &response) {
-            (Request::LeaseGrant(_), Response::LeaseGrant { id, ttl }) => self.leases.grant(*id, *ttl),
-            (Request::LeaseRevoke(revoke), Response::LeaseRevoke) => self.leases.revoke(revoke.id),
-            (Request::Compact(compaction), Response::Compact) => self.history.compact(compaction.revision),
+            (Request::LeaseGrant(_), Response::LeaseGrant { id, ttl }) => {
+                self.journal.note(|| Change::Lease { id: *id, ttl: *ttl });
+                self.leases.grant(*id, *ttl)
+            }
+            (Request::LeaseRevoke(revoke), Response::LeaseRevoke) => {
+                self.journal.note(|| Change::NoLease(revoke.id));
+                self.leases.revoke(revoke.id)
+            }
+            (Request::Compact(compaction), Response::Compact) => self.compact(compaction.revision),
             _ => 0,
         });
         self.hash = self.hash.wrapping_add(delta);
@@ -151,13 +161,65 @@ impl Store {
         if old != new {
             let keeps_old = mutants::on(Mutant::LeaseReattachKeepsOld) && new != LEASE_NONE;
             if old != LEASE_NONE && !keeps_old {
+                self.journal.note(|| Change::Detached { lease: old, key: key.clone() });
                 delta = delta.wrapping_add(self.leases.detach(old, &key));
             }
             if new != LEASE_NONE {
+                self.journal.note(|| Change::Attached { lease: new, key: key.clone() });
                 delta = delta.wrapping_add(self.leases.attach(new, &key));
             }
         }
+        let (revision, journal) = (version.mod_revision, &mut self.journal);
+        if journal.on {
+            let place = self.history.written_count(revision) as u64;
+            journal.note(|| Change::Version { key: key.clone(), held: (&version).into() });
+            journal.note(|| Change::Wrote { revision, place, key: key.clone() });
+        }
         delta.wrapping_add(self.history.push(key, version))
+    }
+
+    fn compact(&mut self, revision: u64) -> u64 {
+        let journal = &mut self.journal;
+        journal.note(|| Change::Compacted(revision));
+        self.history.compact(revision, |key, revision| journal.note(|| Change::Dropped { key: key.clone(), revision }))
+    }
+
+    /// From here on the store notes what changes, to be taken by [`take_changes`](Self::take_changes).
+    pub fn note_changes(&mut self) {
+        self.journal.on = true;
+    }
+
+    /// What commands up to `upto` changed since this was asked last, in an order that leads from the state then to the state after `upto`.
+    pub fn take_changes(&mut self, upto: Index) -> Vec<Change> {
+        self.journal.take(upto)
+    }
+
+    /// Whether the store was [restored](CommandExecutor::restore) since this was asked last: then changes say too little, and
+    /// [`rows`](Self::rows) are wanted.
+    pub fn take_replaced(&mut self) -> bool {
+        self.journal.take_replaced()
+    }
+
+    /// Everything in it, as changes that lead here from an empty store. Exact at an index if nothing beyond it is applied.
+    pub fn rows(&self) -> impl Iterator<Item = Change> {
+        self.leases.rows().chain(self.history.rows())
+    }
+
+    /// The store at `revision` that has these [rows](Self::rows). Leases come before what is attached to them, a compaction before
+    /// versions, versions before what revisions wrote, and each of these in order.
+    ///
+    /// # Errors
+    /// They make no sense together.
+    pub fn from_rows(revision: u64, rows: impl IntoIterator<Item = Change>) -> Result<Store, String> {
+        let mut store = Store { revision, applied: revision, ..Store::default() };
+        for row in rows {
+            match row {
+                Change::Lease { .. } | Change::Attached { .. } => store.leases.restore(row)?,
+                row => store.history.restore(row)?,
+            }
+        }
+        store.hash = store.full_hash();
+        Ok(store)
     }
 
     /// Answers a range as it is at revision `now`: that of the present for whoever asks. Exact if every command with that revision or a
@@ -231,7 +293,8 @@ impl CommandExecutor<Request> for Store {
         self.compute(None, command, own, &mut Vec::new())
     }
 
-    fn after_sync(&mut self, term: Term, _index: Index, revision: u64, command: &Request) -> Synced<Response> {
+    fn after_sync(&mut self, term: Term, index: Index, revision: u64, command: &Request) -> Synced<Response> {
+        self.journal.index = index;
         let (synced, delta) = self.apply_entry(Some(term), revision, command);
         self.delta = delta;
         synced
@@ -250,7 +313,9 @@ impl CommandExecutor<Request> for Store {
         let (revision, history, leases): (u64, History, LeaseCollection) =
             postcard::from_bytes(snapshot).map_err(|e| format!("the store in the snapshot does not decode: {e}"))?;
         let leases = if mutants::on(Mutant::SnapshotForgetsLeases) { std::mem::take(&mut self.leases) } else { leases };
-        *self = Store { revision, applied: revision, history, leases, ..Store::default() };
+        let mut journal = std::mem::take(&mut self.journal);
+        journal.replace();
+        *self = Store { revision, applied: revision, history, leases, journal, ..Store::default() };
         self.hash = self.full_hash();
         Ok(())
     }

@@ -66,6 +66,7 @@ mutants! {
     AckBeforeFsync = "ack-before-fsync", "D", "a batch is acknowledged before its sync returned";
     FsyncErrorRetried = "fsync-error-retried", "D", "a failed sync is retried and then trusted";
     RenameWithoutDirSync = "rename-without-dir-sync", "D", "a new segment or a renamed snapshot is relied on without a sync of the directory";
+    AppliedIndexApart = "applied-index-apart", "SR", "the state machine's store saves the applied index in a transaction of its own, before the data";
     TornTailAccepted = "torn-tail-accepted", "DMS", "a record whose checksum does not match is accepted at a start if it decodes";
     ReadLocalLeader = "read-local-leader", "L", "a leader serves reads without confirming its leadership";
     ReadBeforeNoop = "read-before-noop", "L", "a new leader serves reads before its no-op applies";

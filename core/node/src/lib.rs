@@ -21,19 +21,21 @@
 mod leases;
 mod machine;
 mod reads;
+mod state;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use curp::{
     Address, Config, FOUND, Found, Index, Membership, Message, Nanos, NodeId, Outgoing, RawCurp, ReadId, Record, Refusal, Reply,
-    Request as Ask, SnapshotError, SnapshotFile, StateChange, TaskId, Term,
+    Request as Ask, SnapshotError, SnapshotFile, StateChange, Storage, TaskId, Term,
 };
 use kv::{LeaseEvent, Request, Store, WatchLimits};
 use machine::Machine;
 use mutants::Mutant;
 use reads::PendingRead;
-use storage::{Corruption, FileOp, Lsn, Wal};
+use state::Keeper;
+use storage::{Corruption, FileOp, Lsn, StateError, StateStore, Wal};
 use watches::{Pull, Readers};
 
 /// Writes in flight at a time; further records wait in memory and go out as one batch (group commit).
@@ -94,7 +96,7 @@ pub enum Input {
 }
 
 /// What a node starts from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Start<'a> {
     /// The node.
     pub id: NodeId,
@@ -102,8 +104,10 @@ pub struct Start<'a> {
     pub config: Config,
     /// The cluster as it was made. A node that joins later is not in it.
     pub membership: Membership,
-    /// The files found in the node's directory.
+    /// The files found in the node's directory, but for the state machine's store.
     pub files: &'a BTreeMap<String, Vec<u8>>,
+    /// Where the state machine is kept. Without it a start begins from the snapshot.
+    pub state: Option<Box<dyn StateStore>>,
     /// The operator says that this id has never run before. Without it an empty directory is a lost disk, and the node does not start.
     pub first: bool,
     /// Different in every life of the node.
@@ -121,9 +125,29 @@ pub enum StartError {
     /// The snapshot that the log names cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The state machine's store could not be read.
+    #[error("{0}")]
+    StateFailed(String),
+    /// The state machine's store reflects what the log does not have.
+    #[error("the state machine's store reflects entry {index} of term {term}, which the log does not have: it lost what was applied")]
+    StateAhead {
+        /// The entry's index.
+        index: Index,
+        /// The entry's term.
+        term: Term,
+    },
     /// There is nothing in the directory of a node that ran before.
     #[error("node {0} finds an empty disk: what it promised is lost, so it must not vote again; remove it and add a new id")]
     DiskLost(NodeId),
+}
+
+impl From<StateError> for StartError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Damaged(corruption) => StartError::Corruption(corruption),
+            StateError::Failed(why) => StartError::StateFailed(why),
+        }
+    }
 }
 
 /// File operations to be done in order.
@@ -179,6 +203,7 @@ pub struct Recovery {
 pub struct Node {
     raw: RawCurp<Request>,
     machine: Machine,
+    keeper: Option<Keeper>,
     wal: Wal,
     limits: Limits,
     /// The clock's last reading, and the wall clock's as far as it is told.
@@ -230,19 +255,37 @@ impl Node {
     /// # Errors
     /// The node must not start from it.
     pub fn start(start: Start<'_>, out: &mut Output) -> Result<(Node, Recovery), StartError> {
-        let Start { id, config, membership, files, first, entropy, now } = start;
+        let Start { id, config, membership, files, state, first, entropy, now } = start;
         let recovered = storage::recover::<Request>(files)?;
         if !files.keys().any(|file| file.starts_with("wal-")) && !first && !mutants::on(Mutant::RepairedNodeVotes) {
             return Err(StartError::DiskLost(id));
         }
         let recovery = Recovery { cut: recovered.cut, pool: recovered.durable.pool.len() };
-        let found = Found { durable: recovered.durable, snapshot: recovered.snapshot };
+        let mut found = Found { durable: recovered.durable, snapshot: recovered.snapshot, state: None };
+        let (mut store, mut keeper) = (Store::new(), None);
+        if let Some(state) = state {
+            let (kept, loaded) = Keeper::load(state)?;
+            keeper = Some(kept);
+            if let Some(loaded) = loaded.filter(|loaded| Some(loaded.mark.index) > found.snapshot.as_ref().map(|file| file.meta.index)) {
+                let (index, term) = (loaded.mark.index, loaded.mark.term);
+                if found.term(index) != Ok(term) {
+                    return Err(StartError::StateAhead { index, term });
+                }
+                let (kept, state) = loaded.split();
+                (store, found.state) = (kept, Some(state));
+            }
+            store.note_changes();
+        }
         let limits = Limits::default();
-        let mut machine = Machine::new(Store::new(), &limits, now);
-        let raw = RawCurp::new(id, config, membership, found, entropy, now, &mut machine)?;
+        let mut machine = Machine::new(store, &limits, now);
+        let mut raw = RawCurp::new(id, config, membership, found, entropy, now, &mut machine)?;
+        if keeper.is_some() {
+            raw.note_sessions();
+        }
         let mut node = Node {
             raw,
             machine,
+            keeper,
             limits,
             clock: now,
             wall: 0,
@@ -264,6 +307,7 @@ impl Node {
         };
         node.in_flight.push_back((FOUND, InFlight::Log { end: node.wal.end(), synced: true }));
         out.writes.push(Write { token: FOUND, ops: recovered.repairs, sync: true });
+        node.keep_replaced();
         node.finish(out);
         Ok((node, recovery))
     }
@@ -290,6 +334,11 @@ impl Node {
         let is_tick = matches!(input, Input::Tick);
         self.clock = now;
         self.machine.clock = self.leases_clock();
+        if let Err(why) = self.save_state(is_tick, out) {
+            self.failed = true;
+            out.fatal = Some(why.to_string());
+            return;
+        }
         match input {
             Input::Tick => self.raw.tick(now),
             Input::Message { from: Address::Node(from), message: Message::Peer { term, body } } => self.raw.step(from, term, body, now),
@@ -334,6 +383,14 @@ impl Node {
         &self.machine.store
     }
 
+    /// Whether the state machine's store holds the state as it is, for tests and checks of a live node at rest; false if it has none, or lags.
+    ///
+    /// # Errors
+    /// It holds another state of the applied index.
+    pub fn is_kept(&self) -> Result<bool, String> {
+        self.keeper.as_ref().map_or(Ok(false), |keeper| keeper.compare(&self.raw, &self.machine.store))
+    }
+
     fn request(&mut self, from: u32, request: Ask<Request>, now: Nanos, out: &mut Output) {
         match request {
             Ask::Propose { proposal } | Ask::Record { proposal, .. }
@@ -362,13 +419,34 @@ impl Node {
                     self.raw.durable(done);
                 }
                 InFlight::Log { synced: false, .. } => {}
-                InFlight::Snapshot(index) => self.raw.snapshot_saved(index, &mut self.machine),
+                InFlight::Snapshot(index) => {
+                    self.raw.snapshot_saved(index, &mut self.machine);
+                    self.keep_replaced();
+                }
                 InFlight::Removal { end } => {
                     self.wal.synced(end);
                     self.tidy = true;
                 }
             }
         }
+    }
+
+    /// The state machine was restored from a snapshot: its store is to hold that.
+    fn keep_replaced(&mut self) {
+        if self.machine.store.take_replaced()
+            && let Some(keeper) = &mut self.keeper
+        {
+            keeper.replace(&self.raw, &self.machine.store);
+        }
+    }
+
+    /// Commits what is applied to the state machine's store, if it is time. That is of what earlier inputs led to, and all that has been told.
+    fn save_state(&mut self, timer: bool, out: &mut Output) -> Result<(), StateError> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        if let Some(index) = keeper.save(timer, &self.raw, &mut self.machine.store)? {
+            out.events.push(Event::Curp(curp::Event::SaveState { index }));
+        }
+        Ok(())
     }
 
     /// The shutdown is applied: nothing happens here any more but that records up to `last` become durable.
@@ -402,6 +480,10 @@ impl Node {
         let mut raw_out = self.raw.take_output(std::mem::take(&mut self.spare));
         self.read_states(&mut raw_out, out);
         self.tell_watchers(out);
+        match &mut self.keeper {
+            Some(keeper) => keeper.note(raw_out.sessions.drain(..)),
+            None => debug_assert!(raw_out.sessions.is_empty(), "nobody asked for them"),
+        }
         self.pending.append(&mut raw_out.records);
         self.pending_sync |= std::mem::take(&mut raw_out.sync);
         out.messages.append(&mut raw_out.messages);

@@ -4,27 +4,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use common::{Files, Host, MS};
-use curp::{Address, Event, Message, NodeId, Outgoing, Proposal, ProposeId, Request as Ask};
-use kv::{Bytes, LeaseGrantRequest, LeaseId, PutRequest, Request};
+use common::{CLIENT, Files, Host, LEASE, MS, put};
+use curp::{Address, Event, Message, NodeId, Outgoing, Request as Ask};
 use node::Input;
-
-const LEASE: LeaseId = 5;
-const CLIENT: Address = Address::Client(9);
-
-/// The first makes a lease that never expires here, the others attach a key each to it.
-fn put(seq: u64) -> Message<Request> {
-    let key = Bytes::from(format!("k{seq}").into_bytes());
-    let value = Bytes::from(seq.to_string().into_bytes());
-    let command = match seq {
-        1 => Request::LeaseGrant(LeaseGrantRequest { id: LEASE, ttl: 1_000_000 }),
-        _ => Request::Put(PutRequest { key, value, lease: LEASE, ..PutRequest::default() }),
-    };
-    let id = ProposeId { client: 2, seq };
-    Message::Request(Ask::Propose { proposal: Arc::new(Proposal { id, first_incomplete: seq, command: Arc::new(command) }) })
-}
 
 /// A cluster of one makes a snapshot every three entries. At every moment its power fails, in every way, and it is killed.
 #[test]

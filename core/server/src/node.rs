@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use curp::{Address, Config, Membership, Message, Nanos, NodeId, RoleKind, StateChange, TaskId};
 use kv::Request;
 use node::{Input, Node, Output, Recovery, StartError, Token};
+use storage::StateStore;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -21,7 +22,7 @@ use crate::time::sleep;
 const WORKERS: usize = 8;
 
 /// What a node starts from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Start {
     /// The node.
     pub id: NodeId,
@@ -29,8 +30,10 @@ pub struct Start {
     pub config: Config,
     /// The cluster as it was made.
     pub membership: Membership,
-    /// The files found in the node's directory.
+    /// The files found in the node's directory, but for the state machine's store.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Where the state machine is kept.
+    pub state: Option<Box<dyn StateStore>>,
     /// The operator says that this id has never run before.
     pub first: bool,
     /// Different in every life of the node.
@@ -94,8 +97,8 @@ impl<H: Host> CurpNode<H> {
     /// The node must not start from what its disk holds.
     pub fn start(host: Arc<H>, start: Start) -> Result<(Self, Recovery), StartError> {
         let mut out = Output::default();
-        let Start { id, config, membership, files, first, entropy } = start;
-        let start = node::Start { id, config, membership, files: &files, first, entropy, now: host.now() };
+        let Start { id, config, membership, files, state, first, entropy } = start;
+        let start = node::Start { id, config, membership, files: &files, state, first, entropy, now: host.now() };
         let (node, recovery) = Node::start(start, &mut out)?;
         let (outbox, posts) = unbounded_channel();
         let (workers, tasks): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| unbounded_channel()).unzip();

@@ -107,7 +107,7 @@ fn start(bench: &Arc<Bench>) -> CurpNode<Bench> {
         ..Config::default()
     };
     let membership = Membership::initial([1]);
-    let start = Start { id: 1, config, membership, files: BTreeMap::new(), first: true, entropy: 7 };
+    let start = Start { id: 1, config, membership, files: BTreeMap::new(), state: None, first: true, entropy: 7 };
     CurpNode::start(bench.clone(), start).expect("an empty directory is not damaged").0
 }
 

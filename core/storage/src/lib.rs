@@ -1,5 +1,5 @@
 //! The write-ahead log and the snapshots of one node: formats, writer, recovery. It performs no IO: the writer hands out [`FileOp`]s, recovery
-//! takes the bytes of the files.
+//! takes the bytes of the files. Beside them the [state machine's store](StateStore), which is synchronous, and performs its IO through what it is given.
 //!
 //! # The format
 //!
@@ -75,6 +75,7 @@ mod format;
 mod reader;
 mod recover;
 mod snapshot;
+mod state;
 mod wal;
 
 pub use file_op::FileOp;
@@ -82,4 +83,5 @@ pub use format::{Lsn, segment_name};
 pub use reader::{Extent, Reader};
 pub use recover::{Corruption, Damage, Fault, Recovered, recover};
 pub use snapshot::snapshot_name;
+pub use state::{Batch, MemoryStore, RedbStore, RowChange, See, StateError, StateStore};
 pub use wal::{Appended, SEGMENT_BYTES_MAX, Wal};

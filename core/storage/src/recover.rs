@@ -69,6 +69,9 @@ pub enum Damage {
     /// A valid frame that holds a checkpoint and should not, or should and does not.
     #[error("a checkpoint where none belongs, or none where one does")]
     Checkpoint,
+    /// The state machine's store is not what was written, or not what this program writes.
+    #[error("the state machine's store: {0}")]
+    State(String),
     /// A valid entry that does not follow the log before it.
     #[error("{0}")]
     Gap(LogGap),

@@ -97,6 +97,8 @@ fn node(event: &NodeEvent<Request>) -> String {
             format!("uses the configuration of voters {}{learners} in term {term} ({why})", nodes(&membership.voters))
         }
         E::TakeSnapshot { index, state_hash, .. } => format!("makes a snapshot at {index} (state {:08x})", state_hash >> 32),
+        E::SaveState { index } => format!("has its state up to {index} in its store"),
+        E::LoadState { index, .. } => format!("finds its state up to {index} in its store"),
         E::CompactLog { base } => format!("drops its log up to {}", base.index),
         E::InstallSnapshot { term, from, index, state_hash, .. } => {
             format!("installs a snapshot at {index} from {from} in term {term} (state {:08x})", state_hash >> 32)

@@ -131,6 +131,7 @@ const HINTS: &[(&str, &[&str])] = &[
     ("pool-clear-at-snapshot", &["snapshots"]),
     ("rejoin-keeps-tail", &["snapshots"]),
     ("replay-from-one", &["snapshots"]),
+    ("applied-index-apart", &["power"]),
     ("rename-without-dir-sync", &["snapshots"]),
     ("record-no-config", &["membership"]),
     ("learner-counts", &["membership"]),

@@ -173,6 +173,8 @@ struct Reader {
     before: BTreeMap<(Term, Index), Term>,
     kinds: BTreeMap<(Term, Index), Kind>,
     leases: BTreeSet<LeaseId>,
+    /// Nodes about to start from what a store of theirs held, and up to where that is applied.
+    loaded: BTreeMap<NodeId, Index>,
     facts: Vec<Told>,
 }
 
@@ -227,7 +229,12 @@ impl Reader {
             NodeEvent::StepDown { term } => (*term, Fact::Hears(*term, "StepDown")),
             NodeEvent::Restart { term, last_index, last_term, snapshot, .. } => {
                 self.found(node, Place { term: *last_term, index: *last_index });
-                (*term, Fact::Restarts(self.place(node, *snapshot)))
+                let from = self.loaded.remove(&node).unwrap_or(*snapshot);
+                (*term, Fact::Restarts(self.place(node, from)))
+            }
+            NodeEvent::LoadState { index, .. } => {
+                self.loaded.insert(node, *index);
+                return None;
             }
             NodeEvent::InstallSnapshot { term, index, last_term, .. } => {
                 let place = Place { term: *last_term, index: *index };

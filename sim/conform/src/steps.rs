@@ -5,7 +5,7 @@
 //! is named here, so that a new one must be decided upon. What no field carries (results, revisions, hashes, members' addresses) is for the
 //! checkers in sim/check; see traces/README.md.
 
-use curp::{Applied, ConfigCause, ConfigVersion, Event as NodeEvent, Membership, NodeId, Payload, Synced};
+use curp::{Applied, ConfigCause, ConfigVersion, Event as NodeEvent, Index, Membership, NodeId, Payload, Synced};
 use history::{ClientEvent, Event, Stamped, WorldEvent};
 use kv::{LeaseKeepAliveRequest, Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,15 @@ pub enum ConvertError {
 /// # Errors
 /// [`ConvertError`]: the first event that cannot be told.
 pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, ConvertError> {
-    let mut converter = Converter { tables, disks: BTreeMap::new(), lost: BTreeSet::new(), asked: BTreeMap::new(), out: Vec::new() };
+    let mut converter = Converter {
+        tables,
+        disks: BTreeMap::new(),
+        lost: BTreeSet::new(),
+        asked: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
+        loaded: BTreeMap::new(),
+        out: Vec::new(),
+    };
     for (position, stamped) in events.iter().enumerate() {
         converter.event(stamped)?;
         let Converter { out, .. } = &mut converter;
@@ -80,6 +88,10 @@ struct Converter<'t> {
     lost: BTreeSet<NodeId>,
     /// Numbers of the requests made so far for each read.
     asked: BTreeMap<ReadId, Vec<u64>>,
+    /// What each entry came to, as first said.
+    outcomes: BTreeMap<Index, (Value, &'static str)>,
+    /// Nodes about to start from what a store of theirs held, and up to where that is applied.
+    loaded: BTreeMap<NodeId, Index>,
     out: Vec<Step>,
 }
 
@@ -243,7 +255,11 @@ impl Converter<'_> {
                 ];
                 let in_force = members(t, membership);
                 self.push(i, "Restart", fields.into_iter().chain(in_force).collect());
+                let loaded = self.loaded.remove(&node).unwrap_or(*snapshot);
+                self.applied_before(i, node, *snapshot, loaded);
             }
+            NodeEvent::LoadState { index, .. } => _ = self.loaded.insert(node, *index),
+            NodeEvent::SaveState { .. } => {}
             NodeEvent::UpdateTerm { term } => self.of_term(i, "UpdateTerm", n, *term),
             NodeEvent::StepDown { term } => self.of_term(i, "StepDown", n, *term),
             NodeEvent::Campaign { term } => self.of_term(i, "Campaign", n, *term),
@@ -295,9 +311,9 @@ impl Converter<'_> {
                 self.push(i, "Execute", fields);
             }
             NodeEvent::Apply { index, id, outcome, .. } => {
-                let c = id.map_or(Value::Int(0), |id| t.command(id));
-                let fields = vec![("n", n), ("idx", Value::Int(*index)), ("c", c), ("out", Value::Text(applied(outcome)))];
-                self.push(i, "Apply", fields);
+                let (c, out) = (id.map_or(Value::Int(0), |id| t.command(id)), applied(outcome));
+                self.outcomes.entry(*index).or_insert_with(|| (c.clone(), out));
+                self.push(i, "Apply", vec![("n", n), ("idx", Value::Int(*index)), ("c", c), ("out", Value::Text(out))]);
             }
             NodeEvent::PoolDrop { id } => {
                 let c = t.command(*id);
@@ -349,6 +365,16 @@ impl Converter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The specification knows no store beside the snapshot: a node that starts from one is a node that starts from its snapshot and applies at
+    /// once, with the same outcomes, what it had applied before.
+    fn applied_before(&mut self, i: u64, node: NodeId, from: Index, to: Index) {
+        for index in from + 1..=to {
+            let Some((c, out)) = self.outcomes.get(&index).cloned() else { return };
+            let n = self.tables.node(node);
+            self.push(i, "Apply", vec![("n", n), ("idx", Value::Int(index)), ("c", c), ("out", Value::Text(out))]);
+        }
     }
 
     fn of_term(&mut self, i: u64, action: &'static str, n: Value, term: u64) {

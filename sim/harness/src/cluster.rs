@@ -7,7 +7,7 @@ use curp::{Address, Membership, Message, NodeId, Outgoing, PeerMessage};
 use history::{Promise, TraceHeader, WorldEvent};
 use kv::{LeaseId, Request};
 use node::{Recovery, StartError, Write};
-use plan::Plan;
+use plan::{Plan, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Network, US};
@@ -22,6 +22,7 @@ use crate::operator::Operator;
 use crate::process::{Process, Timing};
 use crate::profile::{self, Part};
 use crate::queue::Queue;
+use crate::state::Place;
 use crate::workload::{Caller, History};
 
 /// How long a message takes that stays in its process.
@@ -86,6 +87,8 @@ pub(crate) struct Birth {
     pub(crate) config: curp::Config,
     pub(crate) membership: Membership,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Where the state machine is kept.
+    pub(crate) state: Place,
     /// It never had anything durable.
     pub(crate) first: bool,
     pub(crate) entropy: u64,
@@ -164,6 +167,8 @@ impl Cluster {
             cpu: Cpu::new(draws, id, &plan.execution),
             gone: false,
             lost_by: None,
+            store_cut_down_us: 0,
+            from_store: false,
             had_data: false,
             executing: VecDeque::new(),
         };
@@ -317,6 +322,7 @@ impl Cluster {
     /// A node's process begins: what it starts from, unless it must not start.
     pub(crate) fn begin_life(&mut self, id: NodeId) -> Option<Birth> {
         let (config, membership, now, draws) = (self.config.clone(), self.membership.clone(), self.now, self.draws);
+        let store = self.plan.cluster.store;
         let process = self.process(id);
         if process.gone {
             return None;
@@ -326,8 +332,13 @@ impl Cluster {
         let life = process.life;
         let entropy = draws.u64("node", u64::from(id), u64::from(life));
         let (files, clock, first) = (process.disk.read_all(), process.timing.clock.mono(now), !process.had_data);
+        let state = match store {
+            Store::Redb => Place::File(process.disk.open_block()),
+            Store::Memory if draws.draw("memory store", 0, 0).below(4) == 0 => Place::Memory,
+            Store::Memory => Place::Nowhere,
+        };
         crate::log::set_node(Some(id));
-        Some(Birth { life, config, membership, first, files, entropy, clock })
+        Some(Birth { life, config, membership, first, files, state, entropy, clock })
     }
 
     /// The node found this on its disk.
@@ -340,8 +351,21 @@ impl Cluster {
         }
     }
 
+    /// The node stopped itself, or so it seems: power may have failed under it. Its process ends now.
+    pub(crate) fn note_fatal(&mut self, id: NodeId, reason: String) {
+        if !self.process(id).disk.block_was_cut() {
+            self.observer.world(Some(id), WorldEvent::Fatal { reason });
+        }
+    }
+
     /// The node cannot start from its disk: as it must not, if the plan took that away.
     pub(crate) fn refuse(&mut self, id: NodeId, why: &StartError) {
+        if matches!(why, StartError::StateFailed(_)) {
+            // Its store failed under it, at the start as it may later.
+            self.note_fatal(id, why.to_string());
+            let life = self.process(id).life;
+            return self.queue.push(self.now, Next::Fatal { node: id, life });
+        }
         let process = self.process(id);
         process.gone = true;
         process.up = false;

@@ -6,7 +6,7 @@
 
 use client::{AnyClient, Client, EtcdCaller, Gateway, GatewayInput, GatewayOutput};
 use curp::{Address, Message, NodeId, Outgoing, Reply, Request as Ask};
-use history::{Promise, WorldEvent};
+use history::Promise;
 use kv::Request;
 use node::{Input, Node, Output, Start, Token};
 use std::collections::VecDeque;
@@ -165,7 +165,7 @@ impl Direct {
         out.changes.clear();
         self.node_out = out;
         if let Some(reason) = fatal {
-            cluster.observer.world(Some(id), WorldEvent::Fatal { reason });
+            cluster.note_fatal(id, reason);
             cluster.stop_after_fatal(self, id);
         } else if shut_down {
             cluster.shut_down(self, id);
@@ -207,8 +207,11 @@ impl Hosts for Direct {
         let Some(birth) = cluster.begin_life(id) else { return };
         let mut out = std::mem::take(&mut self.node_out);
         let gateway = cluster.has_gateways().then(|| cluster.gateway(id, &birth));
-        let Birth { config, membership, files, first, entropy, clock: now, .. } = birth;
-        match Node::start(Start { id, config, membership, files: &files, first, entropy, now }, &mut out) {
+        let Birth { config, membership, files, state, first, entropy, clock: now, .. } = birth;
+        let state = crate::state::open(state);
+        let started =
+            state.and_then(|state| Node::start(Start { id, config, membership, files: &files, state, first, entropy, now }, &mut out));
+        match started {
             Ok((mut node, recovery)) => {
                 node.set_limits(cluster.limits.clone());
                 let host = self.node(id);

@@ -98,6 +98,8 @@ pub(crate) struct AtRest {
     hash: u64,
     /// The hash that it keeps by adding up changes.
     kept: u64,
+    /// What is wrong with its store, if it is of that very index.
+    store: Result<bool, String>,
 }
 
 /// The nodes at rest, of members or not.
@@ -107,7 +109,13 @@ pub(crate) fn at_rest(cluster: &Cluster, hosts: &impl Hosts) -> Vec<AtRest> {
         hosts.look(node, &mut |host| {
             let raw = host.raw();
             if raw.is_quiescent() {
-                nodes.push(AtRest { node, applied: raw.applied(), hash: host.store().full_hash(), kept: raw.hash_sum() });
+                nodes.push(AtRest {
+                    node,
+                    applied: raw.applied(),
+                    hash: host.store().full_hash(),
+                    kept: raw.hash_sum(),
+                    store: host.is_kept(),
+                });
             }
         });
     }
@@ -315,6 +323,9 @@ fn hashes(cluster: &Cluster, at_rest: &[AtRest], verdicts: &mut Verdicts) {
         let AtRest { node, applied, .. } = *this;
         if this.hash != this.kept {
             find(node, "the hash is that of the state", format!("node {node} holds other pairs than the changes it applied add up to"));
+        }
+        if let Err(why) = &this.store {
+            find(node, "a store holds the state", format!("node {node}'s store says that it reflects entry {applied}, but {why}"));
         }
         let other = *by_applied.entry(applied).or_insert(this);
         if other.hash != this.hash {

@@ -49,6 +49,7 @@ mod queue;
 mod recipes;
 mod report;
 mod run;
+mod state;
 mod workload;
 
 pub use report::*;

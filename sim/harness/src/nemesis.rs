@@ -96,6 +96,12 @@ impl Cluster {
                 return;
             }
             (FaultKind::LoseDisk { down_us, .. }, Some(node)) => return self.lose_disk(hosts, node, *down_us, index),
+            (FaultKind::StoreCut { call, down_us, .. }, Some(node)) => {
+                let process = self.process(node);
+                process.disk.cut_block(*call);
+                process.store_cut_down_us = *down_us;
+                return;
+            }
             (FaultKind::Pause { .. }, Some(node)) => self.pause(hosts, node, fault.id),
             (FaultKind::SlowDisk { .. } | FaultKind::SyncError { .. }, Some(node)) => {
                 let disk_fault = fault.kind.disk_fault().expect("these are the disk's");
@@ -149,6 +155,8 @@ impl Cluster {
         if !process.up {
             return false;
         }
+        // Before the process is taken apart: a store that is dropped would be closed in good order.
+        process.disk.close_block();
         hosts.stop_node(id);
         process.up = false;
         process.life += 1;
@@ -195,8 +203,14 @@ impl Cluster {
         }
     }
 
-    /// The node stopped itself over a failed sync. What its cache holds cannot be trusted any more, so its power is failed, too.
+    /// The node stopped itself over a failed sync. What its cache holds cannot be trusted any more, so its power is failed, too. Or else that
+    /// came first, at a call on its store's file, and the node has only noticed.
     pub(crate) fn stop_after_fatal(&mut self, hosts: &mut impl Hosts, id: NodeId) {
+        if self.process(id).disk.block_was_cut() {
+            self.crash(hosts, id, true, "store_cut");
+            let down_us = self.process(id).store_cut_down_us;
+            return self.restart_later(id, down_us);
+        }
         self.crash(hosts, id, true, "stopped_over_sync_error");
         let down =
             self.plan.fault.iter().find_map(|f| if let FaultKind::SyncError { down_us, .. } = f.kind { Some(down_us) } else { None });

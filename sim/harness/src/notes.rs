@@ -73,6 +73,12 @@ impl Cluster {
             Event::AcceptEntries { truncated: true, .. } => const { probe("entries_truncated") },
             Event::AdvanceCommit { counted: true, .. } => const { probe("commit_advanced") },
             Event::Apply { outcome: Applied::Duplicate, .. } => const { probe("duplicate_refused") },
+            Event::LoadState { .. } => {
+                self.process(id).from_store = true;
+                const { probe("started_from_store") }
+            }
+            Event::Restart { .. } if std::mem::take(&mut self.process(id).from_store) => return,
+            Event::SaveState { .. } => const { probe("state_saved") },
             Event::Restart { snapshot: 1.., .. } => const { probe("started_from_snapshot") },
             Event::LeaderPropose { entry, .. } if entry.membership().is_some() => const { probe("config_appended") },
             Event::UseConfig { cause: ConfigCause::Undone, .. } => const { probe("config_undone") },

@@ -24,6 +24,10 @@ pub(crate) struct Process {
     pub(crate) gone: bool,
     /// The fault (its place in the plan) that took its disk.
     pub(crate) lost_by: Option<usize>,
+    /// If power fails at a call on its store's file, it starts again after this time.
+    pub(crate) store_cut_down_us: u64,
+    /// What it starts from now is what its store held.
+    pub(crate) from_store: bool,
     /// Something of it has been durable.
     pub(crate) had_data: bool,
     /// Executions under way, in the order given out.

@@ -124,6 +124,16 @@ pub enum FaultKind {
         /// Once it has stopped over this, it starts again after this time.
         down_us: u64,
     },
+    /// Power fails at a node at the k-th call on the file of its state machine's store, counted from this fault's begin over restarts. It
+    /// does nothing if the store has no file.
+    StoreCut {
+        /// The node.
+        node: Target,
+        /// At which call: 1 is the next.
+        call: u64,
+        /// It starts again after this time.
+        down_us: u64,
+    },
     /// A node executes commands in a multiple of the usual time.
     SlowCpu {
         /// The node.
@@ -306,6 +316,7 @@ pub const FAULTS: &[(&str, &str)] = &[
     ("slow_disk", "a node's disk is slower"),
     ("slow_link", "messages from one set to another take longer"),
     ("stopped_over_sync_error", "a node stopped itself over a failed sync"),
+    ("store_cut", "power fails at a node in the middle of a transaction of its state machine's store"),
     ("storm", "the whole network loses, duplicates, reorders and delays more than usual"),
     ("sync_error", "syncs of a node's disk fail"),
     ("take_snapshot", "an operator asked a node for a snapshot, and it is durable"),
@@ -336,6 +347,7 @@ impl FaultKind {
             FaultKind::Storm { .. } => "storm",
             FaultKind::SlowDisk { .. } => "slow_disk",
             FaultKind::SyncError { .. } => "sync_error",
+            FaultKind::StoreCut { .. } => "store_cut",
             FaultKind::SlowCpu { .. } => "slow_cpu",
             FaultKind::ClientCrash { .. } => "client_crash",
             FaultKind::WallClockStep { .. } => "wall_clock_step",
@@ -387,6 +399,7 @@ impl FaultKind {
             | FaultKind::CrashAll { down_us, .. }
             | FaultKind::ClientCrash { down_us, .. }
             | FaultKind::LoseDisk { down_us, .. }
+            | FaultKind::StoreCut { down_us, .. }
             | FaultKind::Shutdown { down_us } => Some(down_us),
             FaultKind::RemoveMember { stop_after_us, .. } => stop_after_us,
             FaultKind::Pause { for_us, .. }
@@ -411,6 +424,7 @@ impl FaultKind {
             | FaultKind::Pause { node, .. }
             | FaultKind::SlowDisk { node, .. }
             | FaultKind::SyncError { node, .. }
+            | FaultKind::StoreCut { node, .. }
             | FaultKind::SlowCpu { node, .. }
             | FaultKind::WallClockStep { node, .. }
             | FaultKind::RemoveMember { node, .. }
@@ -429,6 +443,7 @@ impl FaultKind {
             | FaultKind::CrashAll { down_us, .. }
             | FaultKind::ClientCrash { down_us, .. }
             | FaultKind::LoseDisk { down_us, .. }
+            | FaultKind::StoreCut { down_us, .. }
             | FaultKind::Shutdown { down_us } => Some(down_us),
             FaultKind::RemoveMember { stop_after_us, .. } => stop_after_us.as_mut(),
             FaultKind::Pause { for_us, .. }
@@ -471,6 +486,9 @@ impl fmt::Display for FaultKind {
             FaultKind::SlowDisk { node, factor, for_us } => write!(f, "the disk of {node} is {factor} times slower for {}", Ms(*for_us)),
             FaultKind::SyncError { node, chance_ppm, for_us, .. } => {
                 write!(f, "{} of the syncs of {node} fail for {}", Percent(*chance_ppm), Ms(*for_us))
+            }
+            FaultKind::StoreCut { node, call, down_us } => {
+                write!(f, "{node} loses power at call {call} on its store's file, back after {}", Ms(*down_us))
             }
             FaultKind::SlowCpu { node, factor, for_us } => write!(f, "{node} executes {factor} times slower for {}", Ms(*for_us)),
             FaultKind::ClientCrash { client, down_us } => write!(f, "client c{client} dies, back after {}", Ms(*down_us)),

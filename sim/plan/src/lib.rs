@@ -120,6 +120,27 @@ pub struct Cluster {
     /// The most bytes in one piece of a snapshot.
     #[serde(default = "Cluster::snapshot_chunk_bytes")]
     pub snapshot_chunk_bytes: u64,
+    /// What state machines are kept in.
+    #[serde(default, skip_serializing_if = "Store::is_memory")]
+    pub store: Store,
+}
+
+/// What state machines are kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// In memory, which is gone with the process: a start begins from the snapshot.
+    #[default]
+    Memory,
+    /// In a redb database on the node's disk: a start goes on from there.
+    Redb,
+}
+
+impl Store {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+    fn is_memory(&self) -> bool {
+        *self == Store::Memory
+    }
 }
 
 impl Cluster {

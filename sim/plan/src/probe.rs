@@ -102,6 +102,8 @@ pub const PROBES: &[(&str, &str)] = &[
     ("snapshot_saved", "a node's snapshot file, of its own or from its leader, is durable"),
     ("snapshot_taken", "a node took a snapshot of its state, and its file is being written"),
     ("started_from_snapshot", "a node started from a snapshot"),
+    ("started_from_store", "a node found a state later than its snapshot in its state machine's store, and started from there"),
+    ("state_saved", "a node's state, up to the applied index, is in its state machine's store"),
     ("synced_completed", "a client had the synced result of a command"),
     ("time_to_live_answered", "a leader told how long a lease has still to live"),
     ("token_denied", "a write was denied for want of its token"),

@@ -1,6 +1,6 @@
 //! What a plan can be made of when it is made smaller. Shrinking itself, which must run plans, is elsewhere.
 
-use crate::{Action, FaultKind, Plan, Query};
+use crate::{Action, FaultKind, Plan, Query, Store};
 
 /// A part of a plan that can be taken out; nothing else changes by that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub enum Simplification {
     NoSnapshots,
     /// A snapshot is sent in one piece.
     WholeSnapshots,
+    /// State machines are kept in memory.
+    MemoryStore,
     /// Who has something by a lease leaves it at once, and renewals end at once.
     BriefHolds,
     /// Watchers read at once, and ask for nothing but events.
@@ -66,6 +68,7 @@ impl Simplification {
         Simplification::FewerClients,
         Simplification::NoSnapshots,
         Simplification::WholeSnapshots,
+        Simplification::MemoryStore,
         Simplification::PlainChanges,
         Simplification::BriefHolds,
         Simplification::QuickReaders,
@@ -125,6 +128,7 @@ impl Plan {
             }
             Simplification::NoSnapshots => plan.cluster.snapshot_every = 0,
             Simplification::WholeSnapshots => plan.cluster.snapshot_chunk_bytes = crate::Cluster::snapshot_chunk_bytes(),
+            Simplification::MemoryStore => plan.cluster.store = Store::Memory,
             Simplification::PlainChanges => plan.fault.iter_mut().for_each(|f| match &mut f.kind {
                 FaultKind::AddMember { promote, .. } => *promote = false,
                 FaultKind::RemoveMember { stop_after_us, .. } => *stop_after_us = Some(0),

@@ -169,6 +169,7 @@ impl Plan {
             FaultKind::SlowDisk { factor, .. } | FaultKind::SlowCpu { factor, .. } => {
                 ensure((1..=100_000).contains(factor), || format!("factor is {factor}; it is from 1 to 100000"))
             }
+            FaultKind::StoreCut { call, .. } => ensure(*call > 0, || "call is 0; the next one is 1".to_owned()),
             FaultKind::ClientCrash { client, .. } => self.check_client(*client),
             FaultKind::WallClockStep { by_us, .. } => check_time("by_us", by_us.unsigned_abs()),
             FaultKind::Partition { shape, .. } => self.check_shape(shape, set),

@@ -10,14 +10,17 @@
 //! What it does not do: schedule completions (the engine calls [`Disk::complete`] at the time it was given), know what the bytes mean, or
 //! damage what is durable.
 
+mod block;
 mod crash;
 mod file;
 
 use crate::{DiskFault, DiskParams, Draw, Draws, Stream, US};
+use block::Block;
 use file::{Inode, Names};
 use std::collections::{BTreeMap, VecDeque};
 use storage::FileOp;
 
+pub use block::{BlockError, BlockFile};
 pub use crash::CrashReport;
 
 /// A change of what is durable.
@@ -100,6 +103,8 @@ pub struct Disk {
     crashes: u64,
     faults: Vec<(u32, DiskFault)>,
     effects: DiskEffects,
+    /// The one file that is written in place.
+    block: Block,
 }
 
 impl Disk {
@@ -117,7 +122,28 @@ impl Disk {
             crashes: 0,
             faults: Vec::new(),
             effects: DiskEffects::default(),
+            block: Block::new(draws.stream("block"), u64::from(node)),
         }
+    }
+
+    /// Opens the file that is written in place, made if it is not there: for the process that starts now, and no earlier one.
+    pub fn open_block(&mut self) -> BlockFile {
+        self.block.open()
+    }
+
+    /// Whoever had it open does nothing to it any more.
+    pub fn close_block(&mut self) {
+        self.block.detach();
+    }
+
+    /// Power fails at the `call`-th call on that file, counted from now on; the disk's owner is told by [`block_was_cut`](Self::block_was_cut).
+    pub fn cut_block(&mut self, call: u64) {
+        self.block.cut_in(Some(call.max(1)));
+    }
+
+    /// Whether power has failed there, and [`crash`](Self::crash) has not been called since.
+    pub fn block_was_cut(&self) -> bool {
+        self.block.was_cut()
     }
 
     /// Takes a batch of operations; gives the time at which to call [`Disk::complete`] with this token, always later than `now` and than the
@@ -198,6 +224,7 @@ impl Disk {
     pub fn wipe(&mut self) {
         (self.inodes, self.names) = (Vec::new(), Names::default());
         self.in_flight.clear();
+        self.block.wipe();
     }
 
     /// What a process started now reads: names and contents, durable or only in the cache.
@@ -218,21 +245,25 @@ impl Disk {
     /// A fault begins.
     pub fn begin(&mut self, fault: u32, what: DiskFault) {
         self.faults.push((fault, what));
+        self.tell_block();
     }
 
     /// The fault ends. Batches submitted meanwhile keep the completion times they were given.
     pub fn end(&mut self, fault: u32) {
         self.faults.retain(|(f, _)| *f != fault);
+        self.tell_block();
     }
 
     /// All faults end.
     pub fn heal(&mut self) {
         self.faults.clear();
+        self.block.cut_in(None);
+        self.tell_block();
     }
 
     /// How often things happened.
     pub fn effects(&self) -> DiskEffects {
-        self.effects
+        DiskEffects { sync_errors: self.effects.sync_errors + self.block.failed_syncs(), ..self.effects }
     }
 
     fn inode(&mut self, file: &str) -> &mut Inode {
@@ -269,8 +300,16 @@ impl Disk {
     }
 
     fn fails(&self, n: u64) -> bool {
-        let chance = self.faults.iter().map(|(_, f)| if let DiskFault::SyncError { chance_ppm } = *f { chance_ppm } else { 0 }).max();
+        let chance = self.sync_error_ppm();
         chance.is_some_and(|ppm| self.draw(4 * n + 2).chance_ppm(ppm))
+    }
+
+    fn sync_error_ppm(&self) -> Option<u32> {
+        self.faults.iter().map(|(_, f)| if let DiskFault::SyncError { chance_ppm } = *f { chance_ppm } else { 0 }).max()
+    }
+
+    fn tell_block(&self) {
+        self.block.set_sync_error(self.sync_error_ppm().unwrap_or(0));
     }
 
     fn draw(&self, counter: u64) -> Draw {

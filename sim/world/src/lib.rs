@@ -17,7 +17,7 @@ mod params;
 mod process;
 
 pub use clock::Clock;
-pub use disk::{Completion, CrashReport, Disk, DiskEffects, DurableChange};
+pub use disk::{BlockError, BlockFile, Completion, CrashReport, Disk, DiskEffects, DurableChange};
 pub use draw::{Draw, Draws, Sequence, Stream};
 pub use endpoint::{Endpoint, EndpointError};
 pub use fault::{Direction, DiskFault, NetFault};

@@ -5,7 +5,7 @@ use crate::board::Early;
 use crate::draw::splitmix64;
 use crate::queue::{Stage, TaskId};
 use crate::sessions::Known;
-use crate::{AdminDone, Applied, Command, CommandExecutor, Entry, Event, Payload, ProposeId, Reply, RoleChange};
+use crate::{AdminDone, Applied, Command, CommandExecutor, Entry, Event, Payload, ProposeId, Reply, RoleChange, SessionChange};
 use mutants::Mutant;
 
 impl<C: Command> RawCurp<C> {
@@ -144,6 +144,9 @@ impl<C: Command> RawCurp<C> {
                     self.sessions.complete(id, synced.clone());
                 }
             }
+            if self.sessions_noted {
+                self.out.sessions.extend(session_change(&entry, &outcome));
+            }
             let state_hash = self.state_hash();
             self.out.events.push(Event::Apply { index: entry.index, id, outcome: outcome.clone(), state_hash });
             executor.applied(entry.index);
@@ -216,6 +219,19 @@ impl<C: Command> RawCurp<C> {
             self.out.events.push(Event::OpenFastPath { term });
             executor.on_leader(term);
         }
+    }
+}
+
+/// What an applied entry did to the sessions.
+fn session_change<C: Command>(entry: &Entry<C>, outcome: &Applied<C::Response>) -> Option<SessionChange<C::Response>> {
+    match (&entry.payload, outcome) {
+        (Payload::SessionBegin { .. }, _) => Some(SessionChange::Open { client: entry.index, first_incomplete: 1 }),
+        (Payload::SessionEnd { client }, _) => Some(SessionChange::Ended { client: *client }),
+        (Payload::Command(proposal), Applied::Done(synced)) => {
+            let (id, first_incomplete) = (proposal.id, proposal.first_incomplete);
+            Some(SessionChange::Applied { id, first_incomplete, synced: synced.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -42,6 +42,12 @@ impl Configuration {
     pub(super) fn in_force(&self) -> &Membership {
         &self.in_force
     }
+
+    /// The state that the node starts from is later than the snapshot: this is applied there.
+    pub(super) fn found_applied(&mut self, membership: Membership) {
+        self.applied_index = membership.version.index;
+        self.applied = Arc::new(membership);
+    }
 }
 
 impl<C: Command> RawCurp<C> {

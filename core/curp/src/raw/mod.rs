@@ -31,8 +31,8 @@ use crate::pool::SpecPool;
 use crate::queue::{Queue, TaskId};
 use crate::sessions::Sessions;
 use crate::{
-    Address, ClientAddress, Command, CommandExecutor, Entry, Event, Found, HardState, Index, Leadership, LogBase, Membership, Message,
-    Nanos, NodeId, PeerMessage, ProposeId, ReadId, Record, Reply, SnapshotFile, Storage, Term,
+    Address, ClientAddress, ClientId, Command, CommandExecutor, Entry, Event, Found, HardState, Index, Leadership, LogBase, Membership,
+    Message, Nanos, NodeId, PeerMessage, ProposeId, ReadId, Record, Reply, SessionChange, SnapshotFile, Storage, Term,
 };
 use membership::Configuration;
 pub use membership::has_change;
@@ -152,6 +152,8 @@ pub struct Output<C: Command> {
     pub changes: Vec<StateChange>,
     /// The cluster's shutdown is applied, and the hard state that says so is among the records: stop once they are durable.
     pub shut_down: bool,
+    /// What applied entries did to the sessions, in order, if it is [noted](RawCurp::note_sessions).
+    pub sessions: Vec<SessionChange<C::Response>>,
     /// What happened, for the trace.
     pub events: Vec<Event<C>>,
 }
@@ -168,6 +170,7 @@ impl<C: Command> Default for Output<C> {
             save: None,
             changes: Vec::new(),
             shut_down: false,
+            sessions: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -254,6 +257,8 @@ pub struct RawCurp<C: Command> {
     seen: Seen,
 
     sessions: Sessions<C::Response>,
+    /// Someone keeps the sessions, and is told what changes them.
+    sessions_noted: bool,
     queue: Queue<C>,
     applied: Index,
     /// Revision after the applied index.
@@ -277,7 +282,8 @@ impl<C: Command> RawCurp<C> {
     /// must differ from life to life.
     ///
     /// The state machine, which is empty, is restored from the snapshot found; entries are applied from there on as the commit index
-    /// allows. Without a snapshot it stays empty, and all entries are.
+    /// allows. Without a snapshot it stays empty, and all entries are. If [a later state](Found::state) was found, the state machine holds it
+    /// already, and entries are applied from there on.
     ///
     /// # Errors
     /// The records name a snapshot that is not there or does not decode. The node must not start.
@@ -329,6 +335,7 @@ impl<C: Command> RawCurp<C> {
             stop: None,
             clock: now,
             sessions: Sessions::default(),
+            sessions_noted: false,
             queue: Queue::default(),
             applied,
             applied_revision: 1,
@@ -343,7 +350,7 @@ impl<C: Command> RawCurp<C> {
             out: Output::default(),
             config,
         };
-        raw.restore_found(executor)?;
+        raw.restore_found(found.state, executor)?;
         raw.index_unapplied_from(raw.applied + 1);
         raw.reset_election_timer(now);
         let HardState { term, vote, commit } = raw.hard_state;
@@ -360,7 +367,7 @@ impl<C: Command> RawCurp<C> {
             membership: raw.membership().clone(),
         };
         raw.out.events.push(event);
-        if raw.snapshots.index() > 0 {
+        if raw.applied > 0 {
             raw.drop_settled(false);
         }
         Ok(raw)
@@ -469,6 +476,26 @@ impl<C: Command> RawCurp<C> {
         self.log.after(self.applied, usize::MAX).iter().filter_map(|entry| entry.command())
     }
 
+    /// Whether what makes the applied index is durable: the log up to it, or the record of the snapshot that was installed.
+    pub fn applied_is_durable(&self) -> bool {
+        self.log.written(self.applied) <= self.durable
+    }
+
+    /// From here on outputs say what applied entries do to the sessions.
+    pub fn note_sessions(&mut self) {
+        self.sessions_noted = true;
+    }
+
+    /// The sessions, as changes of none. Exact at the applied index if nothing beyond it has started.
+    pub fn session_rows(&self) -> impl Iterator<Item = SessionChange<C::Response>> {
+        self.sessions.rows()
+    }
+
+    /// The last session that began; exact when [`session_rows`](Self::session_rows) is.
+    pub fn last_session(&self) -> ClientId {
+        self.sessions.last_begun()
+    }
+
     /// Revision of the state at the applied index.
     pub fn applied_revision(&self) -> u64 {
         self.applied_revision
@@ -517,6 +544,11 @@ impl<C: Command> RawCurp<C> {
     /// The sum part of the state's hash: the changes that the state machine reported for entries up to the applied index.
     pub fn hash_sum(&self) -> u64 {
         self.hash_sum
+    }
+
+    /// The other part: of what was applied, in order, whatever it changed.
+    pub fn hash_chain(&self) -> u64 {
+        self.hash_chain
     }
 
     /// Hash of the replicated state at the applied index.

@@ -19,8 +19,8 @@ use super::progress::Pace;
 use super::{RawCurp, Role};
 use crate::sessions::Sessions;
 use crate::{
-    AdminDone, AdminRefusal, ClientAddress, Command, CommandExecutor, Event, Index, LogBase, Nanos, NodeId, PeerMessage, Record, Reply,
-    SnapshotFile, SnapshotMeta, Stored, Term,
+    AdminDone, AdminRefusal, ClientAddress, Command, CommandExecutor, Event, FoundState, Index, LogBase, Nanos, NodeId, PeerMessage,
+    Record, Reply, SnapshotFile, SnapshotMeta, Stored, Term,
 };
 use mutants::Mutant;
 
@@ -133,9 +133,25 @@ pub(super) fn restore<C: Command, E: CommandExecutor<C>>(data: &[u8], executor: 
 
 impl<C: Command> RawCurp<C> {
     /// Starts from the snapshot found, if there is one.
-    pub(super) fn restore_found<E: CommandExecutor<C>>(&mut self, executor: &mut E) -> Result<(), SnapshotError> {
+    pub(super) fn restore_found<E: CommandExecutor<C>>(
+        &mut self,
+        state: Option<FoundState<C::Response>>,
+        executor: &mut E,
+    ) -> Result<(), SnapshotError> {
         if mutants::on(Mutant::ReplayFromOne) {
             self.applied = self.log.base().index;
+            return Ok(());
+        }
+        if let Some(state) = state.filter(|state| state.index > self.applied) {
+            let FoundState { index, revision, hash_chain, membership, last_session, sessions } = state;
+            self.applied = index;
+            self.hard_state.commit = self.hard_state.commit.max(index);
+            self.found_commit = self.hard_state.commit;
+            (self.applied_revision, self.hash_chain) = (revision, hash_chain);
+            self.sessions = Sessions::from_rows(last_session, sessions);
+            self.hash_sum = executor.state_sum();
+            self.configuration.found_applied(membership);
+            self.out.events.push(Event::LoadState { index, state_hash: self.state_hash() });
             return Ok(());
         }
         if let Some(file) = &self.snapshots.latest {

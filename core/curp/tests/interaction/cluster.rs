@@ -563,7 +563,7 @@ impl Disk {
     fn found(&self) -> Found<Cmd> {
         let durable = self.folded(self.records.len());
         let snapshot = durable.snapshot.as_ref().and_then(|meta| self.files.get(&meta.index)).cloned();
-        Found { durable, snapshot }
+        Found { durable, snapshot, state: None }
     }
 }
 

@@ -240,6 +240,8 @@ pub fn event(event: &Event<Cmd>) -> String {
             format!("InstallSnapshot {index}@{last_term} from {from} in term {term}")
         }
         Event::TransferLeader { term, to } => format!("TransferLeader of term {term} to {to}"),
+        Event::SaveState { index } => format!("SaveState up to {index}"),
+        Event::LoadState { index, .. } => format!("LoadState up to {index}"),
         Event::ShutDown { index } => format!("ShutDown by {index}"),
         Event::ServeRead { read, read_index, applied } => format!("ServeRead {}: index {read_index}, applied {applied}", read_name(read)),
     }

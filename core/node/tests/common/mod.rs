@@ -7,17 +7,33 @@
 pub mod disk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use client::{Client, Notice};
-use curp::{Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, Reply};
+use curp::{Address, Config, Event, Membership, Message, Nanos, NodeId, Outgoing, Proposal, ProposeId, Reply, Request as Ask};
 use disk::Disk;
-use kv::{LeaseEvent, Request};
+use kv::{Bytes, LeaseEvent, LeaseGrantRequest, LeaseId, PutRequest, Request};
 use node::{Input, Node, Output, Start, Write};
+use storage::StateStore;
 
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 pub const MS: Nanos = 1_000_000;
 pub const SECOND: Nanos = 1_000 * MS;
+pub const CLIENT: Address = Address::Client(9);
+pub const LEASE: LeaseId = 5;
+
+/// The first makes a lease that never expires here, the others attach a key each to it.
+pub fn put(seq: u64) -> Message<Request> {
+    let key = Bytes::from(format!("k{seq}").into_bytes());
+    let value = Bytes::from(seq.to_string().into_bytes());
+    let command = match seq {
+        1 => Request::LeaseGrant(LeaseGrantRequest { id: LEASE, ttl: 1_000_000 }),
+        _ => Request::Put(PutRequest { key, value, lease: LEASE, ..PutRequest::default() }),
+    };
+    let id = ProposeId { client: 2, seq };
+    Message::Request(Ask::Propose { proposal: Arc::new(Proposal { id, first_incomplete: seq, command: Arc::new(command) }) })
+}
 
 pub fn config() -> Config {
     Config { election_timeout: (150 * MS, 150 * MS), snapshot_every: 3, trailing_entries: 1, snapshot_chunk_bytes: 64, ..Config::default() }
@@ -44,6 +60,10 @@ pub struct Host {
     pub events: Vec<Event<Request>>,
     /// Events of leases, with the time.
     pub leases: Vec<(Nanos, LeaseEvent)>,
+    /// Its state machine's store may fail under it.
+    may_stop: bool,
+    /// Why it stopped, if it did.
+    pub fatal: Option<String>,
 }
 
 impl Host {
@@ -52,12 +72,26 @@ impl Host {
     }
 
     pub fn start_as(config: Config, id: NodeId, voters: u32, files: &Files, now: Nanos) -> Result<Host, String> {
+        Host::start_with(config, id, voters, files, None, now)
+    }
+
+    /// With a store for its state machine.
+    pub fn start_with(
+        config: Config,
+        id: NodeId,
+        voters: u32,
+        files: &Files,
+        state: Option<Box<dyn StateStore>>,
+        now: Nanos,
+    ) -> Result<Host, String> {
+        let may_stop = state.is_some();
         let mut out = Output::default();
         let membership = Membership::initial(1..=voters);
-        let start = Start { id, config, membership, files, first: files.is_empty(), entropy: now + u64::from(id), now };
+        let start = Start { id, config, membership, files, state, first: files.is_empty(), entropy: now + u64::from(id), now };
         let (node, _) = Node::start(start, &mut out).map_err(|e| e.to_string())?;
         let (disk, writes, waiting, sent, events) = (Disk::holding(files), VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut host = Host { id, voters, now, node, out, disk, writes, waiting, synced: 0, sent, events, leases: Vec::new() };
+        let (leases, fatal) = (Vec::new(), None);
+        let mut host = Host { id, voters, now, node, out, disk, writes, waiting, synced: 0, sent, events, leases, may_stop, fatal };
         host.take();
         Ok(host)
     }
@@ -68,7 +102,8 @@ impl Host {
     }
 
     pub fn take(&mut self) {
-        assert_eq!(self.out.fatal, None);
+        self.fatal = self.fatal.take().or(self.out.fatal.take());
+        assert!(self.may_stop || self.fatal.is_none(), "{:?}", self.fatal);
         for write in self.out.writes.drain(..) {
             self.disk.submit(&write.ops);
             self.writes.push_back(write);

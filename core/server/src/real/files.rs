@@ -10,6 +10,8 @@ use node::{Token, Write};
 use storage::FileOp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::state::FILE;
+
 /// How a write ended: its token and whether it was a synced one; or the token of the one that failed.
 pub(super) type End = Result<(Token, bool), Token>;
 
@@ -61,7 +63,10 @@ pub(super) fn open(dir: &Path) -> io::Result<Opened> {
     let mut found = Found::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string() {
+        // The store's is read by the store.
+        if let Ok(name) = entry.file_name().into_string()
+            && name != FILE
+        {
             found.insert(name, std::fs::read(entry.path())?);
         }
     }

@@ -5,6 +5,7 @@
 //! | `args.rs` | the command line and the member list |
 //! | `operator.rs` | what an operator wants of a cluster that runs |
 //! | `files.rs` | the node's directory, written by a thread of its own |
+//! | `state.rs` | the state machine's store, committed by a thread of its own |
 //! | `host.rs` | what the node stands on |
 //! | `gateway.rs` | what its gateway stands on |
 //!
@@ -15,6 +16,7 @@ mod files;
 mod gateway;
 mod host;
 mod operator;
+mod state;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -144,8 +146,12 @@ async fn run_node(
     let (host, mut ending) = MachineHost::new(files, calls);
     let entropy = splitmix64(entropy() ^ u64::from(id));
     let initial = membership.clone();
-    let start = Start { id, config: config(), membership, first: made || join, files: found, entropy };
-    let (node, recovery) = CurpNode::start(Arc::new(host), start).map_err(|error| match error {
+    let started = state::open(&dir).map_err(StartError::from).and_then(|state| {
+        let state = Some(state);
+        let start = Start { id, config: config(), membership, first: made || join, files: found, state, entropy };
+        CurpNode::start(Arc::new(host), start)
+    });
+    let (node, recovery) = started.map_err(|error| match error {
         StartError::DiskLost(_) => format!(
             "{} is empty: if node {id} ever ran, what it promised is lost with its disk: remove it and add a new id; if it never ran, say --join",
             dir.display()

@@ -34,6 +34,8 @@ pub(super) const FINDS_DISK: &str = "a restarted node starts from exactly what i
 pub(super) const CORRUPT: &str = "a node does not start from a damaged log";
 pub(super) const NEVER_AGAIN: &str = "a node that lost its disk promises nothing again under its id";
 pub(super) const FILE_FIRST: &str = "the file of a durable snapshot is durable and whole";
+pub(super) const STATE_KEPT: &str = "a state that was saved in a state machine's store is found there again";
+pub(super) const STATE_LOGGED: &str = "a state machine's store reflects only what the log holds durably";
 pub(super) const COVERED: &str = "what leaves a log is covered by a durable snapshot";
 
 const CHECK: Check = Check::Durability;
@@ -146,7 +148,12 @@ fn node_event(g: &Ghost, slot: Slot, event: &NodeEvent<kv::Request>, at: At, r: 
                 (format!("node {} applied entry {index} before it was on its disk", node.id), Vec::new())
             });
         }
-        NodeEvent::Restart { term, last_index, base, snapshot, .. } => restarts(g, slot, *term, (*base, *last_index, *snapshot), at, r),
+        NodeEvent::Restart { term, last_index, base, snapshot, .. } => {
+            restarts(g, slot, *term, (*base, *last_index, *snapshot), at, r);
+            if node.saved > 0 || node.loaded.is_some() {
+                store_found(g, slot, *snapshot, at, r);
+            }
+        }
         NodeEvent::InstallSnapshot { term, .. } => term_is(*term, false),
         NodeEvent::CompactLog { base } => {
             let durable = node.disk.snapshot_index();
@@ -283,6 +290,19 @@ fn restarts(g: &Ghost, slot: Slot, term: Term, (base, last_index, snapshot): (Lo
             ),
             Vec::new(),
         )
+    });
+}
+
+/// What a state machine's store was said to hold is there again, be it there or in a snapshot that is later; and it holds nothing that the log lost.
+fn store_found(g: &Ghost, slot: Slot, snapshot: Index, at: At, r: &mut Report) {
+    let node = &g.nodes[slot];
+    let from = node.loaded.unwrap_or(snapshot);
+    r.expect(CHECK, STATE_KEPT, at, from >= node.saved, || {
+        (format!("node {} started from the state at entry {from}, though the one at {} was saved", node.id, node.saved), Vec::new())
+    });
+    let last = node.disk.log.len() as Index;
+    r.expect(CHECK, STATE_LOGGED, at, !node.power_lost || from <= last || node.disk.corrupt.is_some(), || {
+        (format!("node {} started from the state at entry {from}, and the log on its disk ends at {last}", node.id), Vec::new())
     });
 }
 

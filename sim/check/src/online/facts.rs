@@ -61,6 +61,10 @@ pub(super) struct Node {
     pub disk: Disk,
     /// Event at which its disk was lost, and with it all that it had promised.
     pub disk_lost: Option<u64>,
+    /// Up to here its state is in its state machine's store; 0 if nothing is known to be.
+    pub saved: Index,
+    /// What it starts with, by the restart that comes next, has its state up to here from there.
+    pub loaded: Option<Index>,
     /// That event, if it has started again since, which it should not.
     pub returned: Option<u64>,
     /// How it last stopped: true for a power loss, after which it finds exactly what is durable.
@@ -197,6 +201,8 @@ impl Node {
             promised: 0,
             disk: Disk::default(),
             disk_lost: None,
+            saved: 0,
+            loaded: None,
             returned: None,
             power_lost: false,
             guess: None,

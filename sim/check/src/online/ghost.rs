@@ -183,8 +183,9 @@ impl Ghost {
             NodeEvent::Restart { term, last_index, pool, base, snapshot, state_hash, membership, .. } => {
                 node.in_force = membership.version;
                 self.restart(slot, *term, *last_index, pool, *base);
-                self.applied_up_to(slot, *snapshot);
-                if *snapshot == 0 {
+                let from = self.nodes[slot].loaded.take().unwrap_or(*snapshot);
+                self.applied_up_to(slot, from);
+                if from == 0 {
                     self.empty_hash.get_or_insert(*state_hash);
                 }
             }
@@ -260,6 +261,8 @@ impl Ghost {
                 node.power_lost = false;
                 node.leads = None;
             }
+            NodeEvent::SaveState { index } => node.saved = *index,
+            NodeEvent::LoadState { index, .. } => node.loaded = Some(*index),
             NodeEvent::TakeSnapshot { .. }
             | NodeEvent::CompactLog { .. }
             | NodeEvent::TransferLeader { .. }
@@ -421,6 +424,7 @@ impl Ghost {
                 node.disk_lost = Some(i);
                 node.power_lost = true;
                 node.leads = None;
+                node.saved = 0;
                 Some(node.disk.lose())
             }
             WorldEvent::Crash { power, .. } => {

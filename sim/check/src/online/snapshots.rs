@@ -1,4 +1,5 @@
-//! Snapshots: each says what it truly reflects, and installing one takes a node forward along the committed prefix, never back.
+//! Snapshots, and states found in state machines' stores: each says what it truly reflects, and installing one takes a node forward along the
+//! committed prefix, never back.
 //!
 //! Invariant judged: a snapshot is of the taker's applied state, at a committed entry, with the state hash that every replica had there and the
 //! configuration as of there; whoever starts from one has that state, too; an install raises the applied index; a node stops only at a
@@ -15,6 +16,7 @@ use super::report::{At, Check, Report};
 pub(super) const APPLIED: &str = "a snapshot is labelled with the index that is applied";
 pub(super) const COMMITTED: &str = "a snapshot reflects a prefix of what is committed";
 pub(super) const SAME_STATE: &str = "a snapshot holds the state that replicas had at its index";
+pub(super) const SAME_STORE: &str = "a state machine's store holds the state that replicas had at its index";
 pub(super) const SAME_CONFIG: &str = "a snapshot holds the configuration as of its index";
 pub(super) const FORWARD: &str = "installing a snapshot never takes a node back";
 pub(super) const STOPS: &str = "a node stops only at a shutdown that it has applied";
@@ -37,11 +39,23 @@ pub(super) fn before(g: &Ghost, stamped: &Stamped, at: At, r: &mut Report) {
                 r,
             );
         }
-        return has_state(g, *snapshot, *state_hash, what, at, r);
+        // What came from the store instead was judged when that was said.
+        let loaded = g.find(id).is_some_and(|slot| g.nodes[slot].loaded.is_some());
+        if !loaded {
+            has_state(g, *snapshot, *state_hash, what, at, r);
+        }
+        return;
     }
     let Some(slot) = at.node.and_then(|id| g.find(id)) else { return };
     let node = &g.nodes[slot];
     match event {
+        NodeEvent::LoadState { index, state_hash } => {
+            let what = || format!("node {} started from a store that reflects entry {index}", node.id);
+            r.expect(CHECK, COMMITTED, at, *index <= g.prefix.len() as Index, || {
+                (format!("{}, but only {} entries are committed", what(), g.prefix.len()), Vec::new())
+            });
+            has_state_by(SAME_STORE, g, (*index, *state_hash), what, at, r);
+        }
         NodeEvent::TakeSnapshot { index, term, state_hash } => {
             r.expect(CHECK, APPLIED, at, *index == node.applied, || {
                 (format!("node {} labelled a snapshot with entry {index}, and has applied up to {}", node.id, node.applied), Vec::new())
@@ -94,11 +108,15 @@ fn is_committed(g: &Ghost, (index, term): (Index, Term), what: impl Fn() -> Stri
 }
 
 fn has_state(g: &Ghost, index: Index, state_hash: u64, what: impl Fn() -> String, at: At, r: &mut Report) {
+    has_state_by(SAME_STATE, g, (index, state_hash), what, at, r);
+}
+
+fn has_state_by(rule: &'static str, g: &Ghost, (index, state_hash): (Index, u64), what: impl Fn() -> String, at: At, r: &mut Report) {
     let first = index.checked_sub(1).and_then(|i| g.applied.get(i as usize));
     let expected = if index == 0 { g.empty_hash } else { first.map(|f| f.state_hash) };
     // Nobody has applied it: that it is not committed is reported.
     let Some(expected) = expected else { return };
-    r.expect(CHECK, SAME_STATE, at, state_hash == expected, || {
+    r.expect(CHECK, rule, at, state_hash == expected, || {
         let of = first.map_or_else(|| "the empty state".to_owned(), |f| format!("the state of node {} there", g.nodes[f.slot].id));
         (
             format!("{}, and its state differs from {of}: {state_hash:016x} and {expected:016x}", what()),

@@ -195,6 +195,8 @@ impl Alterations<'_, '_> {
                 }
             }),
             NodeEvent::ReadRequest { .. } | NodeEvent::ReadIndex { .. } | NodeEvent::ServeRead { .. } => self.read(event),
+            // Stores beside the snapshot are no part of the specification.
+            NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => {}
         }
     }
 
@@ -479,6 +481,7 @@ fn term_of(event: &mut Node) -> Option<&mut u64> {
         | NodeEvent::InstallSnapshot { term, .. }
         | NodeEvent::TransferLeader { term, .. } => Some(term),
         NodeEvent::CompactLog { .. } | NodeEvent::ShutDown { .. } => None,
+        NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => None,
         NodeEvent::LeaderPropose { .. } | NodeEvent::Apply { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => None,
     }
 }

@@ -69,6 +69,7 @@ impl Family {
             Event::Client(ClientEvent::SendKeepAlive { .. }) | Event::Lease(_) => Some(Family::Leases),
             // Watches and recipes are no part of the specification.
             Event::Client(_) => None,
+            Event::Node(N::SaveState { .. } | N::LoadState { .. }) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Own { .. } | Payload::Noop => Family::Rounds,
                 Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,

@@ -169,6 +169,7 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         // Any voter may stand for election, told to or not.
         NodeEvent::TransferLeader { .. } | NodeEvent::CompactLog { .. } => {}
+        NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => {}
         NodeEvent::RepeatVote { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => {}
     }
     out

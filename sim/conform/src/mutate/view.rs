@@ -168,6 +168,8 @@ pub(super) fn name(event: &Event) -> &'static str {
             Node::InstallSnapshot { .. } => "InstallSnapshot",
             Node::TransferLeader { .. } => "TransferLeader",
             Node::ShutDown { .. } => "ShutDown",
+            Node::SaveState { .. } => "SaveState",
+            Node::LoadState { .. } => "LoadState",
         },
     }
 }

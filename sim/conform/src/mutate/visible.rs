@@ -86,8 +86,8 @@ fn node_dropped(view: &View<'_>, at: usize, node: NodeId, event: &Node) -> bool 
             view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::ReadIndex { term: t, round: r, .. } if (t, r) == (term, round)))
         }
         NodeEvent::ReadIndex { term, round, .. } => granted_alone(view, at, *term, *round),
-        // That a read was served changes nothing.
-        NodeEvent::ServeRead { .. } => false,
+        // That a read was served changes nothing; stores beside the snapshot are no part of the specification.
+        NodeEvent::ServeRead { .. } | NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => false,
     }
 }
 
@@ -182,6 +182,7 @@ fn node_doubled(event: &NodeEvent<Request>) -> bool {
         // A Record, a vote, a serving may be repeated.
         NodeEvent::WitnessRecord { accepted, inserted, .. } => *accepted && *inserted,
         NodeEvent::RepeatVote { .. } | NodeEvent::ServeRead { .. } => false,
+        NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => false,
         // It may be said twice.
         NodeEvent::TransferLeader { .. } => false,
         NodeEvent::UseConfig { .. } | NodeEvent::ShutDown { .. } => true,

@@ -1,7 +1,7 @@
 //! What the shell of a node stands on in a madsim run: the world's clock, disk, network and processor.
 
 use curp::{Address, Nanos, NodeId, Outgoing, TaskId};
-use history::{Promise, WorldEvent};
+use history::Promise;
 use kv::Request;
 use node::{Event, Node, Write};
 use server::rpc::PeerCalls;
@@ -123,7 +123,7 @@ impl Host for NodeHost {
     fn fatal(&self, reason: String) {
         let (node, life) = (self.id, self.life);
         self.stage.with(|cluster| {
-            cluster.observer.world(Some(node), WorldEvent::Fatal { reason });
+            cluster.note_fatal(node, reason);
             let now = cluster.now;
             cluster.queue.push(now, Next::Fatal { node, life });
         });

@@ -133,9 +133,10 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
     let calls = grpc.as_ref().map(|(inbox, members)| grpc::serve(id, inbox.clone(), members));
     let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
     let below = host.clone();
-    let start =
-        Start { id, config: birth.config, membership: birth.membership, first: birth.first, files: birth.files, entropy: birth.entropy };
-    let node = match CurpNode::start(host, start) {
+    let Birth { config, membership, first, files, state, entropy, .. } = birth;
+    let state = crate::state::open(state);
+    let started = state.and_then(|state| CurpNode::start(host, Start { id, config, membership, first, files, state, entropy }));
+    let node = match started {
         Ok((node, recovery)) => {
             stage.with(|cluster| cluster.note_recovery(id, recovery));
             node

@@ -152,6 +152,8 @@ fn events() -> Vec<Event> {
         NodeEvent::InstallSnapshot { term: 5, from: 1, index: 9, last_term: 2, state_hash: 1 << 63 },
         NodeEvent::TransferLeader { term: 5, to: 2 },
         NodeEvent::ShutDown { index: 12 },
+        NodeEvent::SaveState { index: 13 },
+        NodeEvent::LoadState { index: 13, state_hash: u64::MAX },
     ];
     let causes = [ConfigCause::Appended, ConfigCause::Undone, ConfigCause::Installed];
     node.extend(causes.map(|cause| NodeEvent::UseConfig { term: 5, membership: membership(), cause }));
@@ -277,6 +279,8 @@ pub(crate) fn name(event: &Event) -> &'static str {
             NodeEvent::InstallSnapshot { .. } => "InstallSnapshot",
             NodeEvent::TransferLeader { .. } => "TransferLeader",
             NodeEvent::ShutDown { .. } => "ShutDown",
+            NodeEvent::SaveState { .. } => "SaveState",
+            NodeEvent::LoadState { .. } => "LoadState",
         },
         Event::Client(event) => match event {
             ClientEvent::SessionOpen { .. } => "SessionOpen",

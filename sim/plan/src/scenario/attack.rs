@@ -14,6 +14,8 @@ pub(super) struct Context<'a> {
     pub(super) bursts: &'a [u64],
     /// Whether the scenario has nodes that join: then partitions name the newest too.
     pub(super) grows: bool,
+    /// Whether the nodes' stores have files.
+    pub(super) redb: bool,
 }
 
 /// The most nodes that join in one run.
@@ -45,6 +47,7 @@ pub(super) fn faults(draws: Draws, attacks: &[Attack], context: &Context) -> Vec
             once(&mut draws.sequence("plan.attack.once", (a as u64) << 32 | i), attack, context, shapes_off, &mut faults);
         }
     }
+    faults.retain(|fault| context.redb || !matches!(fault.kind, FaultKind::StoreCut { .. }));
     // In the order of time, those with an anchor last.
     faults.sort_by_key(|f| if let When::AtUs(at) = f.when { at } else { u64::MAX });
     // Nodes that join are numbered in this order, once and for all; those beyond the limit do not join.
@@ -139,6 +142,9 @@ fn kind(s: &mut Sequence, step: &Step, context: &Context, shapes_off: u64) -> Fa
             for_us: for_us.draw(s),
             down_us: down_us.draw(s),
         },
+        StepKind::StoreCut { node, call, down_us } => {
+            FaultKind::StoreCut { node: who(s, node, context), call: call.draw(s).max(1), down_us: down_us.draw(s) }
+        }
         StepKind::SlowCpu { node, factor, for_us } => {
             FaultKind::SlowCpu { node: who(s, node, context), factor: factor.draw(s).max(1) as u32, for_us: for_us.draw(s) }
         }

@@ -4,7 +4,7 @@
 use super::attack::{Context, faults};
 use super::ops::name_leases;
 use super::spec::{Attack, Clock, Disk, Network, Scenario, Snapshots, Span, Timing};
-use crate::{Cluster, End, Heal, Op, PLAN_VERSION, Plan, Workload};
+use crate::{Cluster, End, Heal, Op, PLAN_VERSION, Plan, Store, Workload};
 use world::{ClockParams, DiskParams, Draws, ExecutionParams, NetworkParams, Sequence};
 
 impl Scenario {
@@ -27,7 +27,9 @@ impl Scenario {
         let ready_us = 4 * cluster.election_timeout_ms_max * 1000;
         let bursts = self.bursts(&mut draws.sequence("plan.bursts", 0), ready_us.min(self.calm_ms * 1000 / 2), heal_us);
         let (calm_us, grows) = (self.calm_ms * 1000, self.attack.iter().any(Attack::grows));
-        let context = Context { voters, clients, calm_us, heal_us, bursts: &bursts.starts_us, grows };
+        let redb = draws.sequence("plan.store", 0).draw().below(100) < self.redb_percent;
+        cluster.store = if redb { Store::Redb } else { Store::Memory };
+        let context = Context { voters, clients, calm_us, heal_us, bursts: &bursts.starts_us, grows, redb };
         let fault = faults(draws, &self.attack, &context);
         let nodes = fault.iter().filter_map(|f| f.kind.joiner()).fold(voters, u32::max);
         Plan {
@@ -115,6 +117,7 @@ impl Timing {
             snapshot_every: 0,
             trailing_entries: Cluster::trailing_entries(),
             snapshot_chunk_bytes: Cluster::snapshot_chunk_bytes(),
+            store: Store::Memory,
         }
     }
 }

@@ -71,6 +71,9 @@ pub struct Scenario {
     pub clock: Clock,
     /// Execution takes at most so long.
     pub execution_us: Span,
+    /// Chance, in percent, that a run keeps its state machines in redb.
+    #[serde(default = "Scenario::default_redb_percent")]
+    pub redb_percent: u64,
     /// What is done to the cluster.
     #[serde(default)]
     pub attack: Vec<Attack>,
@@ -82,6 +85,9 @@ impl Scenario {
     }
     fn default_calm_ms() -> u64 {
         1_200
+    }
+    fn default_redb_percent() -> u64 {
+        10
     }
 
     /// Reads a scenario from its TOML; `file` is for error messages.
@@ -438,6 +444,8 @@ pub enum StepKind {
     SlowDisk { node: Vec<Who>, factor: Span, for_us: Span },
     /// A failing disk.
     SyncError { node: Vec<Who>, chance_ppm: Span, for_us: Span, down_us: Span },
+    /// Power fails at a call on the file of the state machine's store. Left out of runs whose stores have no file.
+    StoreCut { node: Vec<Who>, call: Span, down_us: Span },
     /// A slow processor.
     SlowCpu { node: Vec<Who>, factor: Span, for_us: Span },
     /// A client dies and comes back.

@@ -21,10 +21,21 @@ pub struct CrashReport {
 
 /// How much a power loss takes. Some lose nothing and some everything, since those are the cases programs get wrong too.
 #[derive(Clone, Copy, PartialEq)]
-enum Mood {
+pub(super) enum Mood {
     LoseAll,
     KeepAll,
     Each,
+}
+
+impl Mood {
+    /// Whether one write survives.
+    pub(super) fn keeps(self, sequence: &mut Sequence) -> bool {
+        match self {
+            Mood::LoseAll => false,
+            Mood::KeepAll => true,
+            Mood::Each => sequence.draw().chance(0.5),
+        }
+    }
 }
 
 impl Disk {
@@ -37,6 +48,7 @@ impl Disk {
         self.effects.crashes_in_flight += u64::from(in_flight > 0);
         let mut out = CrashReport { in_flight, ..CrashReport::default() };
         if !power {
+            self.block.crash(None, self.crashes);
             return out;
         }
         let mut sequence = self.crash_draws();
@@ -45,7 +57,7 @@ impl Disk {
             1 => Mood::KeepAll,
             _ => Mood::Each,
         };
-        let before = self.names.survive(|| keeps(mood, &mut sequence));
+        let before = self.names.survive(|| mood.keeps(&mut sequence));
         report(&before, &self.names.durable().map(|(n, i)| (n.to_owned(), i)).collect::<Vec<_>>(), &self.inodes, &mut out.changes);
         for i in 0..self.inodes.len() {
             if self.inodes[i].pending.is_empty() {
@@ -61,6 +73,9 @@ impl Disk {
             }
             self.inodes[i].survive(contents);
         }
+        let block = self.block.crash(Some(mood), self.crashes);
+        out.lost_bytes += block.lost_bytes;
+        out.torn += u32::from(block.torn);
         self.effects.lost_bytes += out.lost_bytes;
         self.effects.torn += u64::from(out.torn > 0);
         self.effects.holes += u64::from(out.holes > 0);
@@ -70,7 +85,7 @@ impl Disk {
     /// The contents of a file after power failed.
     fn surviving(&self, inode: usize, mood: Mood, sequence: &mut Sequence, out: &mut CrashReport) -> Vec<u8> {
         let mut contents = self.inodes[inode].durable().to_vec();
-        let kept: Vec<bool> = self.inodes[inode].pending.iter().map(|p| !p.failed && keeps(mood, sequence)).collect();
+        let kept: Vec<bool> = self.inodes[inode].pending.iter().map(|p| !p.failed && mood.keeps(sequence)).collect();
         let last = kept.iter().rposition(|&k| k);
         let mut hole = false;
         for (p, Pending { change, .. }) in self.inodes[inode].pending.iter().enumerate() {
@@ -100,14 +115,6 @@ impl Disk {
     fn crash_draws(&mut self) -> Sequence {
         self.crashes += 1;
         self.stream.sequence(self.node << 32 | self.crashes)
-    }
-}
-
-fn keeps(mood: Mood, sequence: &mut Sequence) -> bool {
-    match mood {
-        Mood::LoseAll => false,
-        Mood::KeepAll => true,
-        Mood::Each => sequence.draw().chance(0.5),
     }
 }
 
