@@ -75,8 +75,20 @@ pub const CHECKS: &[Check] = &[
         "There is one global revision; a request that writes takes exactly one, in log order, and one that writes nothing takes none. A fast answer \
          carries no revision, since recovery may reorder commuting commands.",
     ),
-    Check { built: false, ..check("watch", 'W', "watch events are ordered, atomic, unique and complete", "") },
-    Check { built: false, ..check("leases", 'T', "a lease lives as long as its holder may rely on, and not much longer", "") },
+    check(
+        "watch",
+        'W',
+        "watch events are ordered, atomic, unique and complete",
+        "A watcher is told every event it asked for from its revision on, in order, each once, all of a revision together; it goes on elsewhere \
+         after the last revision it was told, and hears of a compaction only if what comes next is gone.",
+    ),
+    check(
+        "leases",
+        'T',
+        "a lease lives as long as its holder may rely on, and not much longer",
+        "From the sending of a keep-alive that was answered, the lease lives TTL/(1 + rho); from the decision to expire on it is kept alive no more, \
+         and a revoke is void unless its stamp is its entry's term; a revoke takes all attached keys in one revision.",
+    ),
     check(
         "exactly-once",
         'X',
@@ -96,6 +108,35 @@ pub const CHECKS: &[Check] = &[
         letter: None,
         what: "no broken invariant inside core/: a panic, an abort or a hang of the system under test",
         specification: "An assertion in core/ is an invariant that no sequence of messages, crashes and timers may break.",
+        built: true,
+    },
+    Check {
+        name: "lock",
+        letter: None,
+        what: "a lock built on a lease is never held by two at once",
+        specification: "A holder that trusts its own clock for TTL (1 - rho)/(1 + rho) from the sending of its last answered keep-alive is right.",
+        built: true,
+    },
+    Check {
+        name: "registry",
+        letter: None,
+        what: "a service registry built on leases lists those whose leases live",
+        specification: "A key goes with its lease: an instance is listed from its registration until its lease ends, and not after.",
+        built: true,
+    },
+    Check {
+        name: "authorisation",
+        letter: None,
+        what: "a right delegated by a lease is good while the lease lives, and never after it was withdrawn",
+        specification: "A txn that compares the token and writes does both at one revision; a revoke takes the token at one revision.",
+        built: true,
+    },
+    Check {
+        name: "zookeeper",
+        letter: None,
+        what: "ZooKeeper's operations, built on txns and leases, fit one order of all of them that respects real time",
+        specification: "A tree of nodes with versions: creations, changes and deletions are atomic, sequential numbers rise, ephemeral nodes go with \
+                        their session.",
         built: true,
     },
     Check {

@@ -31,6 +31,7 @@ fn golden_traces_have_steps_of_every_action() {
         "AcceptEntries",
         "AdvanceCommit",
         "AppendConfig",
+        "AppendOwn",
         "Apply",
         "BecomeLeader",
         "Campaign",

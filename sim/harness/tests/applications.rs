@@ -125,7 +125,7 @@ fn zookeeper_s_words() {
         "zk = \"sync\"",
     ];
     let ops: Vec<(u32, u64, &str)> = ops.into_iter().map(|action| (1, 900, action)).collect();
-    passes(&plan(1, &ops), |_, events| {
+    passes(&plan(2, &ops), |_, events| {
         let results: Vec<ZkResult> = results(events)
             .into_iter()
             .map(|(_, result)| match result {
@@ -162,10 +162,10 @@ fn zookeeper_s_words() {
 
 #[test]
 fn a_slow_watcher_is_told_everything_once() {
-    let mut ops = vec![(1, 900, "watch = { key = \"k0\", to = \"k9\", prev_kv = true, pace_us = 200000 }")];
+    let mut ops = vec![(1, 900, "watch = { key = \"k0\", to = \"k9\", prev_kv = true, pace_us = 100000 }")];
     ops.extend([(2, 1_000, "grant = { ttl = 1 }"), (2, 1_000, "put = { key = \"k1\", lease = 2 }")]);
     ops.extend((0..30).map(|_| (2, 1_000, "put = { key = \"k2\" }")));
-    ops.extend([(2, 5_000, "compact = { at = -3 }"), (1, 5_500, "watch = { key = \"k2\", at = -20 }")]);
+    ops.extend([(2, 8_000, "compact = { at = -3 }"), (1, 8_200, "watch = { key = \"k2\", at = -20 }")]);
     passes(&plan(2, &ops), |report, events| {
         let told = |watch: u64| {
             let responses = events.iter().filter_map(move |(.., event)| match event {

@@ -124,7 +124,11 @@ impl Watch {
     fn judge(&mut self, store: &Replay, op: u64, all: bool, r: &mut Report) {
         let reaches =
             |response: &WatchResponse| response.events.iter().map(|e| e.kv.mod_revision).max().unwrap_or(0).max(response.revision);
-        while let Some((from, response, at)) = self.waiting.pop_front_if(|(_, response, _)| all || reaches(response) <= store.revision()) {
+        while let Some((from, response, at)) = self.waiting.pop_front() {
+            if !all && reaches(&response) > store.revision() {
+                self.waiting.push_front((from, response, at));
+                return;
+            }
             self.is_told(store, (op, from), &response, at, r);
             self.latest = at.event;
         }
