@@ -67,9 +67,9 @@ proptest! {
             }
             let low = applied.iter().take_while(|done| **done).count();
             if take && low > taken {
-                for i in taken..low {
-                    let revision = serial.prepare(TERM, i as u64 + 1, &commands[i]);
-                    serial.after_sync(TERM, i as u64 + 1, revision, &commands[i]);
+                for (command, index) in commands.iter().zip(1..).take(low).skip(taken) {
+                    let revision = serial.prepare(TERM, index, command);
+                    serial.after_sync(TERM, index, revision, command);
                 }
                 taken = low;
                 store.take_changes(low as u64).into_iter().for_each(|change| fold(&mut rows, change));

@@ -143,10 +143,7 @@ async fn serve(at: SocketAddr) {
 }
 
 /// A test, with a way to the services.
-fn simulate<F: Future<Output = ()> + Send>(test: impl FnOnce(Channel) -> F + Send + 'static)
-where
-    F: 'static,
-{
+fn simulate<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Channel) -> F + Send + 'static) {
     let run = move || {
         madsim::runtime::Runtime::with_seed_and_config(1, madsim::Config::default()).block_on(async {
             let at = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), 2379);

@@ -174,10 +174,12 @@ impl Cluster {
     pub(crate) fn wind_down(&mut self, hosts: &mut impl Hosts, client: u32) {
         let healed = self.healed;
         let caller = self.caller(client);
-        if healed && caller.up && caller.is_done() {
-            if let Some(session) = caller.zk.take() {
-                hosts.tell_client(self, client, Input::EndKeepAlive { op: session.stream });
-            }
+        if healed
+            && caller.up
+            && caller.is_done()
+            && let Some(session) = caller.zk.take()
+        {
+            hosts.tell_client(self, client, Input::EndKeepAlive { op: session.stream });
         }
     }
 }
