@@ -69,6 +69,11 @@ errors! {
     /// The lease would live too long.
     LeaseTtlTooLarge = OutOfRange, "etcdserver: too large lease TTL";
     /// A leader's revoke got into the log under a later leader, and is void.
+    ///
+    /// A leader decides and appends in one step, in which its term cannot change, it stamps each attempt with the term of that step, a term's
+    /// end forgets what it had decided, and a client's revoke has no stamp: as long as all of this holds nobody ever sees this error. It
+    /// is there so that a replica need not trust that it does. What it would do is tested where a command is applied; a replica that compares
+    /// the stamp with something else than the entry's term gives it in vain (mutant `lease-stamp-vs-current`).
     LeaderChanged = Unavailable, "etcdserver: leader changed";
     /// The range of a watch holds no key.
     EmptyWatchRange = InvalidArgument, "mvcc: watcher range is empty";

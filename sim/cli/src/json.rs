@@ -95,7 +95,8 @@ pub fn run_line(report: &RunReport, finding: Option<&str>) -> Value {
         "kind": "run", "scenario": report.scenario, "engine": report.engine, "seed": report.seed, "mutant": report.mutant,
         "verdict": report.verdict.name(), "check": first.map(|f| &f.check), "rule": first.map(|f| &f.rule), "message": first.map(|f| &f.message),
         "ops": report.ops, "events": report.events, "sim_ns": report.sim_ns, "wall_ns": report.wall_ns, "trace_hash": report.trace_hash,
-        "finding": finding, "checks": report.checks, "evaluations": report.evaluations, "probes": report.probes, "faults": report.faults,
+        "finding": finding, "checks": report.checks, "evaluations": report.evaluations, "probes": report.probes,
+        "under_faults": report.under_faults, "faults": report.faults,
         "fast": report.fast, "slow": report.slow, "unknown": report.unknown,
     })
 }

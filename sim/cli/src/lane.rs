@@ -203,6 +203,7 @@ fn crashed(scenario: String, seed: u64, job: &Job, finding: Finding, wall: Durat
         findings: vec![finding],
         evaluations: BTreeMap::new(),
         probes: BTreeMap::new(),
+        under_faults: BTreeMap::new(),
         faults: BTreeMap::new(),
         ops: 0,
         fast: 0,

@@ -23,12 +23,24 @@ pub fn list(what: Listed) -> anyhow::Result<i32> {
             paint,
         ),
         Listed::Checks => table(CHECKS.iter().map(|c| (c.name.to_owned(), check(c))), paint),
-        Listed::Probes => table(plan::PROBES.iter().map(|(name, what)| ((*name).to_owned(), (*what).to_owned())), paint),
+        Listed::Probes => table(plan::PROBES.iter().map(|(name, what)| ((*name).to_owned(), format!("{what}{}", aimed_at(name)))), paint),
         Listed::Faults => table(plan::FAULTS.iter().map(|(name, what)| ((*name).to_owned(), (*what).to_owned())), paint),
         Listed::Findings => findings(paint)?,
     };
     term::out(&text);
     Ok(0)
+}
+
+/// The scenarios that must reach a probe: in every run, or under faults over a batch.
+fn aimed_at(probe: &str) -> String {
+    let of = |required: bool| {
+        let wanted =
+            plan::scenarios().iter().filter(|s| if required { &s.required_probes } else { &s.aims }.iter().any(|name| name == probe));
+        wanted.map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let said = [("required by", of(true)), ("under faults aimed at by", of(false))];
+    let said: Vec<String> = said.into_iter().filter(|(_, who)| !who.is_empty()).map(|(how, who)| format!("{how} {who}")).collect();
+    if said.is_empty() { String::new() } else { format!(" ({})", said.join("; ")) }
 }
 
 fn check(check: &checks::Check) -> String {

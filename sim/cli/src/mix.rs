@@ -1,5 +1,5 @@
 //! Whether a batch did what it is for (CHECKS.md): over a thousand general runs the mix is within its bands, and over a thousand runs of a scenario
-//! every probe that it aims at fired. A green batch that never took the path it is about is not green. (What a scenario requires of every
+//! every probe that it aims at fired under faults. A green batch that never took the path it is about is not green. (What a scenario requires of every
 //! single run is judged by the harness.)
 
 use crate::tally::Tally;
@@ -70,13 +70,15 @@ impl Mix {
     }
 }
 
-/// Probes that a scenario aims at and that never fired, in a sentence each. Too few runs miss none.
+/// Probes that a scenario aims at and that never fired under faults, in a sentence each; of a scenario that has no faults, that
+/// never fired at all. Too few runs miss none.
 pub fn silent_aims(tally: &Tally, aims: impl Fn(&str) -> Vec<String>) -> Vec<String> {
     let mut silent = Vec::new();
     for (scenario, of) in tally.scenarios.iter().filter(|(_, of)| of.runs >= RUNS_MIN) {
+        let (fired, when) = if of.under_faults.values().all(|n| *n == 0) { (&of.probes, "") } else { (&of.under_faults, " under faults") };
         for probe in aims(scenario) {
-            if of.probes.get(&probe).copied().unwrap_or(0) == 0 {
-                silent.push(format!("the probe {probe}, which {scenario} aims at, never fired in {} runs", of.runs));
+            if fired.get(&probe).copied().unwrap_or(0) == 0 {
+                silent.push(format!("the probe {probe}, which {scenario} aims at, never fired{when} in {} runs", of.runs));
             }
         }
     }

@@ -23,6 +23,7 @@ pub fn passed() -> RunReport {
         checks: map([("linearizability", Verdict::Pass), ("recovery", Verdict::Pass)]),
         evaluations: map([("linearizability", 1), ("recovery", 1234)]),
         probes: map([("fast round completed", 150), ("recovery used a spec pool", 2), ("never", 0)]),
+        under_faults: map([("fast round completed", 150), ("recovery used a spec pool", 2), ("never", 0)]),
         faults: map([("crash", 3), ("partition", 57)]),
         ops: 230,
         fast: 150,

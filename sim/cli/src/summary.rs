@@ -60,6 +60,7 @@ pub fn render(tally: &Tally, batch: &Batch<'_>, paint: Paint) -> String {
         row("Judged", counts(&tally.evaluations));
         row("Reported", reported(tally));
         row("Probes", counts(&tally.probes));
+        row("Calm only", calm_only(tally));
         row("Mix", mix(tally, batch.mix.as_ref()));
         row("Time", time(tally, batch, seconds));
     }
@@ -81,6 +82,13 @@ fn counts(map: &BTreeMap<String, u64>) -> String {
         out.push(format!("never: {}", silent.join(", ")));
     }
     out.join(" · ")
+}
+
+/// Probes that fired, and never between a run's first fault and its heal.
+fn calm_only(tally: &Tally) -> String {
+    let under = |name: &String| tally.under_faults.get(name).copied().unwrap_or(0);
+    let calm: Vec<&str> = tally.probes.iter().filter(|(name, n)| **n > 0 && under(name) == 0).map(|(name, _)| name.as_str()).collect();
+    calm.join(" · ")
 }
 
 fn reported(tally: &Tally) -> String {

@@ -16,6 +16,8 @@ pub struct OfScenario {
     pub failed: u64,
     /// How often each probe fired in them.
     pub probes: BTreeMap<String, u64>,
+    /// Of them: after the run's first fault took effect and before its heal.
+    pub under_faults: BTreeMap<String, u64>,
 }
 
 /// Counters of a batch.
@@ -47,6 +49,8 @@ pub struct Tally {
     pub faults: BTreeMap<String, u64>,
     /// Firings of each probe.
     pub probes: BTreeMap<String, u64>,
+    /// Of them: after the run's first fault took effect and before its heal.
+    pub under_faults: BTreeMap<String, u64>,
     /// Judgements of each check.
     pub evaluations: BTreeMap<String, u64>,
     /// Runs that each check reported, by (check, verdict).
@@ -87,6 +91,7 @@ impl Tally {
         self.sim_ns += report.sim_ns;
         add(&mut self.faults, &report.faults);
         add(&mut self.probes, &report.probes);
+        add(&mut self.under_faults, &report.under_faults);
         add(&mut self.evaluations, &report.evaluations);
         for (check, verdict) in report.checks.iter().filter(|(_, v)| **v != Verdict::Pass) {
             *self.reported.entry((check.clone(), verdict.name())).or_default() += 1;
@@ -95,6 +100,7 @@ impl Tally {
         scenario.runs += 1;
         scenario.failed += u64::from(is_failed(report.verdict));
         add(&mut scenario.probes, &report.probes);
+        add(&mut scenario.under_faults, &report.under_faults);
         self.status = worse(self.status, report.verdict.exit_code());
     }
 
@@ -117,7 +123,7 @@ impl Tally {
             "elapsed_ns": elapsed_ns, "exit": exit, "from": from, "replayed": self.replayed, "verdicts": self.verdicts, "ops": self.ops,
             "fast": self.fast, "slow": self.slow, "unknown_ops": self.unknown_ops, "fast_percent": percent(self.fast, self.fast + self.slow),
             "unknown_percent": percent(self.unknown_ops, self.ops), "sim_ns": self.sim_ns, "events": self.events, "faults": self.faults,
-            "probes": self.probes, "evaluations": self.evaluations, "vacuous": vacuous,
+            "probes": self.probes, "under_faults": self.under_faults, "evaluations": self.evaluations, "vacuous": vacuous,
         })
     }
 }

@@ -9,6 +9,7 @@ use world::US;
 use crate::cluster::{Cluster, Next};
 use crate::hosts::Hosts;
 use crate::observe::probe;
+use crate::probes;
 
 /// After the heal every watch is asked how far it is, this often: that it is told everything must show.
 const ASK_AFTER_HEAL: u64 = 200_000 * US;
@@ -24,6 +25,9 @@ pub(crate) struct Watching {
     node: Option<u32>,
     /// It has been told something.
     begun: bool,
+    /// What it asks a node for, and the last revision that its caller had seen then.
+    request: WatchCreateRequest,
+    seen: u64,
 }
 
 /// What is to be done for a watch.
@@ -40,14 +44,18 @@ pub(crate) enum WatchStep {
 impl Cluster {
     pub(crate) fn begin_watch(&mut self, hosts: &mut impl Hosts, client: u32, op: u64, watch: &Watch, request: WatchCreateRequest) {
         let seen = self.caller(client).revision;
-        if request.start_revision > 0 && seen > 0 {
-            let past = request.start_revision <= seen;
-            self.observer.fire(if past { const { probe("watch_from_past") } } else { const { probe("watch_from_future") } }, None);
-        }
         // Half of the watches begin at a node of the plan's choice, the others at one of the client's.
         let draw = self.draws.draw("watch", op, 0);
         let node = draw.chance(0.5).then(|| self.draws.draw("watch", op, 1).below(self.plan.cluster.voters.into()) as u32 + 1);
-        let watching = Watching { pace: watch.pace_us * US, ask: watch.ask_us * US, told: 0, node: None, begun: false };
+        let watching = Watching {
+            pace: watch.pace_us * US,
+            ask: watch.ask_us * US,
+            told: 0,
+            node: None,
+            begun: false,
+            request: request.clone(),
+            seen,
+        };
         let caller = self.caller(client);
         caller.watches.insert(op, watching);
         let life = caller.life;
@@ -79,6 +87,7 @@ impl Cluster {
             WatchStep::End => {
                 caller.watches.remove(&op);
                 self.observer.client(client, ClientEvent::EndWatch { op });
+                self.observer.fire(const { probe("watch_ended") }, None);
                 hosts.tell_client(self, client, Input::EndWatch { op });
             }
         }
@@ -104,7 +113,10 @@ impl Cluster {
         let life = caller.life;
         let Some(watching) = caller.watches.get_mut(&op) else { return };
         watching.told = watching.told.max(response.revision);
+        let first = !watching.begun;
         watching.begun |= !response.canceled;
+        let unasked = watching.request.progress_notify && watching.ask == 0 && !healed;
+        let options = if first && response.created { probes::of_watch(&watching.request, watching.seen) } else { Vec::new() };
         let pace = if healed { 0 } else { watching.pace };
         for event in &response.events {
             caller.revision = caller.revision.max(event.kv.mod_revision);
@@ -115,17 +127,24 @@ impl Cluster {
             if response.compact_revision > 0 {
                 fire(self, const { probe("watch_compacted") });
             }
-            if response.cancel_reason == Some(kv::Error::EmptyWatchRange) {
-                fire(self, const { probe("error_empty_watch_range") });
+            if let Some(probe) = response.cancel_reason.and_then(probes::of_error) {
+                fire(self, probe);
             }
         } else {
             if response.created {
                 fire(self, const { probe("watch_begun") });
             } else if response.events.is_empty() {
                 fire(self, const { probe("watch_progress") });
+                if unasked {
+                    fire(self, const { probe("watch_notified") });
+                }
             } else {
                 fire(self, const { probe("watch_told") });
+                if response.events.iter().any(|event| event.prev_kv.is_some()) {
+                    fire(self, const { probe("watch_prev_kv") });
+                }
             }
+            options.into_iter().for_each(|probe| fire(self, probe));
             self.queue.push(now + pace, Next::Watch { client, life, op, what: WatchStep::Read });
         }
         self.observer.client(client, ClientEvent::WatchTold { op, from, response });

@@ -371,6 +371,7 @@ pub(crate) fn report(cluster: &Cluster, plan: &Plan, options: &RunOptions, verdi
         checks: verdicts.checks,
         evaluations: verdicts.evaluations,
         probes: cluster.observer.probes(),
+        under_faults: cluster.observer.under_faults(),
         faults: faults(cluster),
         ops: operations.len() as u64,
         fast: operations.iter().filter(answered_fast).count() as u64,

@@ -25,6 +25,7 @@ impl Cluster {
 
     /// Lets the faults react that are anchored to the probes just fired.
     pub(crate) fn react(&mut self) {
+        self.observer.faulty = !self.healed && (self.observer.faulty || self.has_suffered());
         let mut fired = std::mem::take(&mut self.observer.fired);
         if !self.healed {
             for fired in &fired {
@@ -45,6 +46,11 @@ impl Cluster {
         }
         fired.clear();
         self.observer.fired = fired;
+    }
+
+    /// Whether a fault has taken effect: not merely begun, and not the base network's ordinary losses.
+    fn has_suffered(&self) -> bool {
+        !self.effects.is_empty() || self.network.effects().any(|(kind, times)| times > 0 && !kind.starts_with("message_"))
     }
 
     pub(crate) fn roles(&self, anchor: Option<NodeId>) -> Roles {
@@ -268,6 +274,7 @@ impl Cluster {
     /// The faults end: none is active any more, what the plan stopped goes on. Nothing else is touched.
     pub(crate) fn heal(&mut self, hosts: &mut impl Hosts) {
         self.healed = true;
+        self.observer.faulty = false;
         self.observer.world(None, WorldEvent::Heal);
         self.network.heal();
         self.operator.drop_waiting();

@@ -51,7 +51,12 @@ impl Cluster {
                 const { probe("campaign") }
             }
             Event::Apply { id: None, outcome: Applied::Done(synced), .. } => match synced.response.error() {
-                Some(error) => probes::of_error(error),
+                Some(error) => {
+                    if let Some(probe) = probes::of_error(error) {
+                        self.observer.fire(probe, Some(id));
+                    }
+                    return;
+                }
                 None => const { probe("lease_revoke_applied") },
             },
             Event::GrantVote { .. } => const { probe("vote_granted") },
@@ -199,14 +204,19 @@ impl Cluster {
             Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
             Notice::Answered { op, nonce, synced, .. } => {
                 self.observe(client, op, &synced.response, Some(synced.revision), waits);
+                if let Some(called) = self.history.get(op).map(|operation| probes::of_call(&operation.op)) {
+                    self.observer.fire(called, None);
+                }
                 let heard = Heard::Answer(synced.response.clone());
                 self.note_answer(client, nonce, synced);
                 self.operation_ended(client, op, heard);
             }
             Notice::Invalid { op, error } => {
                 self.observer.client(client, ClientEvent::Fail { op });
-                if let Some(error) = kv::Error::ALL.iter().find(|known| known.message() == error) {
-                    self.observer.fire(probes::of_error(*error), None);
+                if let Some(error) = kv::Error::ALL.iter().find(|known| known.message() == error)
+                    && let Some(probe) = probes::of_error(*error)
+                {
+                    self.observer.fire(probe, None);
                 }
                 self.operation_ended(client, op, Heard::Unknown);
             }

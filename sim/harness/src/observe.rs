@@ -46,6 +46,10 @@ pub(crate) struct Observer {
     monitor: Option<Monitor>,
     recorded: Option<Vec<Stamped>>,
     probes: Vec<u64>,
+    /// Of them: after the first fault took effect and before the heal.
+    under_faults: Vec<u64>,
+    /// Whether it is that time.
+    pub(crate) faulty: bool,
     /// Probes fired since the nemesis last looked.
     pub(crate) fired: Vec<Fired>,
 }
@@ -59,6 +63,8 @@ impl Observer {
             monitor: judge.then(|| Monitor::new(header)),
             recorded: record.then(Vec::new),
             probes: vec![0; PROBES.len()],
+            under_faults: vec![0; PROBES.len()],
+            faulty: false,
             fired: Vec::new(),
         }
     }
@@ -100,6 +106,7 @@ impl Observer {
     /// A probe fires, by its place in the list.
     pub(crate) fn fire(&mut self, probe: usize, node: Option<NodeId>) {
         self.probes[probe] += 1;
+        self.under_faults[probe] += u64::from(self.faulty);
         self.fired.push(Fired { probe, count: self.probes[probe], node });
     }
 
@@ -120,6 +127,14 @@ impl Observer {
     }
 
     pub(crate) fn probes(&self) -> BTreeMap<String, u64> {
-        PROBES.iter().zip(&self.probes).map(|((name, _), &count)| ((*name).to_owned(), count)).collect()
+        named(&self.probes)
     }
+
+    pub(crate) fn under_faults(&self) -> BTreeMap<String, u64> {
+        named(&self.under_faults)
+    }
+}
+
+fn named(counts: &[u64]) -> BTreeMap<String, u64> {
+    PROBES.iter().zip(counts).map(|((name, _), &count)| ((*name).to_owned(), count)).collect()
 }

@@ -110,6 +110,8 @@ pub struct RunReport {
     pub evaluations: BTreeMap<String, u64>,
     /// How often each probe fired.
     pub probes: BTreeMap<String, u64>,
+    /// Of them: after the first fault took effect and before the heal.
+    pub under_faults: BTreeMap<String, u64>,
     /// How often each kind of fault took effect.
     pub faults: BTreeMap<String, u64>,
     /// Operations invoked.

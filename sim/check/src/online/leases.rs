@@ -6,7 +6,9 @@
 //!   reading of the receipt, and keeps alive nothing that it has given up; a time to live does not grow by itself.
 //! - **The log's side:** a revoke is stamped with the term of its decision and does nothing in an entry of another; it deletes exactly what is
 //!   attached, in one revision, or makes none; a put with a lease that is not there fails.
-//! - **No late expiry:** after the heal, what nobody keeps alive goes. A decision may be late under faults, so it is not judged before.
+//! - **No late expiry:** a leader decides within one scan of max(its last receipt, its promotion, the grant) + TTL/(1−ρ), at any time, faults or
+//!   none: it needs nobody for that. Only standing still excuses it, and then it decides at once when it goes on. That the revoke is committed
+//!   takes others, so it is judged after the heal: the lease is gone by max(last receipt, last promotion, heal) + TTL/(1−ρ) + one scan + one commit.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,7 @@ use crate::words::{self, span};
 
 pub(super) const NOT_EARLY: &str = "a lease lives as long as a client that kept it alive may rely on";
 pub(super) const NOT_LATE: &str = "a lease that nobody keeps alive goes";
+pub(super) const IN_TIME: &str = "a leader decides that a lease has expired as soon as its time is over";
 pub(super) const KEPT_ONLY_ALIVE: &str = "no keep-alive is granted that was sent after its lease was gone";
 pub(super) const THERE: &str = "a time to live is told of a lease that is there, and of no other";
 pub(super) const LEADS: &str = "only a leader that has promoted the leases speaks of them";
@@ -36,8 +39,12 @@ pub(super) const KEYS: &str = "a lease's keys are exactly those attached";
 
 const CHECK: Check = Check::Leases;
 const SECOND: Nanos = 1_000_000_000;
-/// After the heal and the longest time that a lease can have: for one scan, and for elections and one commit.
-const LATE_AFTER: Nanos = 10 * SECOND;
+/// One scan: a node that wants to look at a moment looks at its next tick, which is at most 10 ms later, and its shell may be about its other work.
+const SCAN: Nanos = 50_000_000;
+/// One commit, after the heal: what was begun before it may still hold the revoke up (leadership that is being handed over, for an election
+/// timeout of at most 600 ms), then it waits to be tried again (at most 500 ms), and is committed and applied in ordinary weather, where a
+/// message lost costs a heartbeat or two. Elections do not count: each promotes, and the time begins anew.
+const COMMIT: Nanos = 2_500_000_000;
 
 /// A read's name.
 type Read = (u32, u64);
@@ -45,6 +52,8 @@ type Read = (u32, u64);
 /// A lease from its grant to its end. A name can have several, one after the other.
 struct Life {
     ttl: i64,
+    /// The entry of its grant.
+    index: Index,
     /// When its client asked for it, and the event.
     sent: (Nanos, u64),
     /// When it was first applied.
@@ -57,6 +66,7 @@ struct Life {
 #[derive(Clone, Copy)]
 struct Gone {
     at: Nanos,
+    index: Index,
     event: u64,
     /// By a server's own revoke.
     expired: bool,
@@ -100,6 +110,10 @@ pub(super) struct Leases {
     /// The last receipt of a keep-alive of each lease, and the last promotion.
     received: BTreeMap<LeaseId, Nanos>,
     last_promotion: Nanos,
+    /// When a leader that has promoted must have decided about a lease that it lets live, on a true clock.
+    due: BTreeMap<(NodeId, LeaseId), Nanos>,
+    /// Who stands still, and since when.
+    paused: BTreeMap<NodeId, Nanos>,
     healed: Option<Nanos>,
 }
 
@@ -120,29 +134,67 @@ impl Leases {
             (Event::Node(event), Some(node)) => self.node_event(g, node, event, at, r),
             (Event::Client(event), _) => self.client_event(g, event, at, r),
             (Event::World(WorldEvent::Heal), _) => self.healed = Some(at.t),
-            (Event::World(WorldEvent::Crash { .. } | WorldEvent::Fatal { .. }), Some(node)) => self.forget(node),
+            (Event::World(WorldEvent::Pause), Some(node)) => _ = self.paused.entry(node).or_insert(at.t),
+            (Event::World(WorldEvent::Resume), Some(node)) => {
+                self.overdue(node, at, r);
+                self.paused.remove(&node);
+                let of_node = self.due.range_mut((node, LeaseId::MIN)..=(node, LeaseId::MAX));
+                of_node.for_each(|(_, by)| *by = (*by).max(at.t + SCAN));
+            }
+            (Event::World(WorldEvent::Crash { .. } | WorldEvent::Fatal { .. }), Some(node)) => {
+                self.forget(node, at, r);
+                self.paused.remove(&node);
+            }
             _ => {}
+        }
+    }
+
+    /// The longest that a lease may have from a moment on, on a true clock.
+    fn longest(&self, from: Nanos, ttl: i64) -> Nanos {
+        from.saturating_add(scaled(ttl, 1_000_000, 1_000_000 - self.drift_ppm))
+    }
+
+    /// A leader lets a lease live its full time from now on.
+    fn lives_on(&mut self, node: NodeId, lease: LeaseId, ttl: i64, at: At) {
+        let by = self.longest(at.t, ttl).saturating_add(SCAN);
+        let due = self.due.entry((node, lease)).or_insert(by);
+        *due = (*due).max(by);
+    }
+
+    /// A node's decisions are late by now. While it stands still it decides nothing.
+    fn overdue(&self, node: NodeId, at: At, r: &mut Report) {
+        let now = self.paused.get(&node).copied().unwrap_or(at.t);
+        for ((_, lease), by) in self.due.range((node, LeaseId::MIN)..=(node, LeaseId::MAX)) {
+            r.expect(CHECK, IN_TIME, at, now <= *by, || (undecided(node, *lease, now - *by), Vec::new()));
         }
     }
 
     /// At the end of the run: what nobody kept alive is gone.
     pub fn finish(&self, at: At, r: &mut Report) {
-        let Some(healed) = self.healed else { return };
-        for (id, life) in self.lives.iter().filter_map(|(id, lives)| Some((id, lives.last().filter(|life| life.gone.is_none())?))) {
-            let since = self.received.get(id).copied().unwrap_or(0).max(life.granted).max(self.last_promotion).max(healed);
-            let bound = since.saturating_add(scaled(life.ttl, 1_000_000, 1_000_000 - self.drift_ppm)).saturating_add(LATE_AFTER);
-            r.expect(CHECK, NOT_LATE, at, at.t <= bound, || {
-                let message = format!(
-                    "lease {id} of {} s is still there {} after it was last kept alive or promoted, and the faults have ended",
-                    life.ttl,
-                    span(at.t - since)
-                );
-                (message, vec![life.sent.1])
-            });
+        self.promoted.keys().for_each(|node| self.overdue(*node, at, r));
+        for (id, life) in self.lives.iter().filter_map(|(id, lives)| Some((*id, lives.last().filter(|life| life.gone.is_none())?))) {
+            self.not_late(id, life, "is still there", at, r);
         }
     }
 
-    fn forget(&mut self, node: NodeId) {
+    /// A lease is there, or was until now: that is not too late.
+    fn not_late(&self, id: LeaseId, life: &Life, still: &str, at: At, r: &mut Report) {
+        let Some(healed) = self.healed else { return };
+        let since = self.received.get(&id).copied().unwrap_or(0).max(life.granted).max(self.last_promotion).max(healed);
+        let bound = self.longest(since, life.ttl).saturating_add(SCAN + COMMIT);
+        r.expect(CHECK, NOT_LATE, at, at.t <= bound, || {
+            let message = format!(
+                "lease {id} of {} s {still} {} after it was last kept alive or promoted, and the faults have ended",
+                life.ttl,
+                span(at.t - since)
+            );
+            (message, vec![life.sent.1])
+        });
+    }
+
+    fn forget(&mut self, node: NodeId, at: At, r: &mut Report) {
+        self.overdue(node, at, r);
+        self.due.retain(|(of, _), _| *of != node);
         self.promoted.remove(&node);
         self.decided.retain(|(of, _), _| *of != node);
         self.told.retain(|(of, _), _| *of != node);
@@ -151,16 +203,22 @@ impl Leases {
     fn lease_event(&mut self, g: &Ghost, node: NodeId, event: &LeaseEvent, at: At, r: &mut Report) {
         let spoken = match event {
             LeaseEvent::PromoteLeases { term, .. } => {
-                self.forget(node);
+                self.forget(node, at, r);
                 self.promoted.insert(node, *term);
                 self.last_promotion = at.t;
+                let applied = g.find(node).map_or(0, |slot| g.nodes[slot].applied);
+                let there = |life: &&Life| life.index <= applied && life.gone.is_none_or(|gone| gone.index > applied);
+                let leases = self.lives.iter().filter_map(|(id, lives)| Some((*id, lives.iter().find(there)?.ttl)));
+                for (lease, ttl) in leases.collect::<Vec<_>>() {
+                    self.lives_on(node, lease, ttl, at);
+                }
                 let leader = g.leaders.get(term).map(|(leader, _)| *leader);
                 r.expect(CHECK, LEADS, at, leader == Some(node), || {
                     (format!("node {node} promoted the leases in term {term}, whose leader it is not"), Vec::new())
                 });
                 return;
             }
-            LeaseEvent::DemoteLeases { .. } => return self.forget(node),
+            LeaseEvent::DemoteLeases { .. } => return self.forget(node, at, r),
             LeaseEvent::ReceiveKeepAlive { term, lease, .. }
             | LeaseEvent::AnswerKeepAlive { term, lease, .. }
             | LeaseEvent::AnswerTimeToLive { term, lease, .. }
@@ -188,7 +246,9 @@ impl Leases {
                 let Some(deadline) = *deadline else { return };
                 self.received.insert(lease, at.t);
                 self.told.remove(&(node, lease));
-                let ttl = self.lives.get(&lease).into_iter().flatten().map(|life| life.ttl).min().unwrap_or(0);
+                let ttls = || self.lives.get(&lease).into_iter().flatten().map(|life| life.ttl);
+                let (ttl, longest) = (ttls().min().unwrap_or(0), ttls().max().unwrap_or(0));
+                self.lives_on(node, lease, longest, at);
                 r.expect(CHECK, FROM_RECEIPT, at, deadline >= now.saturating_add(seconds(ttl)), || {
                     let message = format!(
                         "node {node} received a keep-alive of lease {lease} of {ttl} s, and set its deadline only {} after the reading of that moment",
@@ -225,6 +285,9 @@ impl Leases {
                 });
             }
             LeaseEvent::DecideExpiry { .. } => {
+                if let Some(by) = self.due.remove(&(node, lease)) {
+                    r.expect(CHECK, IN_TIME, at, at.t <= by, || (undecided(node, lease, at.t - by), Vec::new()));
+                }
                 self.decided.insert((node, lease), (term, at.event));
                 self.decisions.entry((term, lease)).or_insert(at.event);
             }
@@ -234,7 +297,7 @@ impl Leases {
 
     fn node_event(&mut self, g: &Ghost, node: NodeId, event: &NodeEvent<Request>, at: At, r: &mut Report) {
         match event {
-            NodeEvent::Restart { .. } => self.forget(node),
+            NodeEvent::Restart { .. } | NodeEvent::ShutDown { .. } => self.forget(node, at, r),
             NodeEvent::ReadRequest { term, round, read, .. } => {
                 // Of several the first: it began when the question first came.
                 let began = self.rounds.entry((node, *read)).or_insert((*term, *round));
@@ -297,6 +360,13 @@ impl Leases {
             self.decided.remove(&(node, grant.id));
             self.told.remove(&(node, grant.id));
         }
+        match (request, &synced.response) {
+            (Request::LeaseGrant(_), Response::LeaseGrant { id, ttl }) if self.promoted.contains_key(&node) => {
+                self.lives_on(node, *id, *ttl, at);
+            }
+            (Request::LeaseRevoke(revoke), Response::LeaseRevoke) => _ = self.due.remove(&(node, revoke.id)),
+            _ => {}
+        }
         if first.event == at.event {
             self.takes_effect(entry, request, &expected.response, at, r);
         }
@@ -306,18 +376,28 @@ impl Leases {
         match (request, response) {
             (Request::LeaseGrant(_), Response::LeaseGrant { id, ttl }) => {
                 let sent = entry.id().and_then(|id| self.grants.get(&id)).copied().unwrap_or((at.t, at.event));
-                self.lives.entry(*id).or_default().push(Life { ttl: *ttl, sent, granted: at.t, kept: None, gone: None });
+                self.lives.entry(*id).or_default().push(Life {
+                    ttl: *ttl,
+                    index: entry.index,
+                    sent,
+                    granted: at.t,
+                    kept: None,
+                    gone: None,
+                });
             }
             (Request::LeaseRevoke(revoke), Response::LeaseRevoke) => {
                 let expired = matches!(entry.payload, Payload::Own { .. });
                 let Some(life) = self.lives.get_mut(&revoke.id).and_then(|lives| lives.last_mut()) else { return };
-                life.gone = Some(Gone { at: at.t, event: at.event, expired });
+                life.gone = Some(Gone { at: at.t, index: entry.index, event: at.event, expired });
                 let since = life.kept.map_or(life.sent, |kept| kept.max(life.sent));
                 let (ttl, kept) = (life.ttl, life.kept.is_some());
                 if expired {
                     let until = since.0.saturating_add(self.promise(ttl));
                     let what = if kept { "a keep-alive that was answered" } else { "its grant" };
                     r.expect(CHECK, NOT_EARLY, at, at.t >= until, || early(revoke.id, ttl, (what, since), at.t, self.drift_ppm));
+                    if let Some(life) = self.lives.get(&revoke.id).and_then(|lives| lives.last()) {
+                        self.not_late(revoke.id, life, "went only", at, r);
+                    }
                 }
             }
             _ => {}
@@ -422,6 +502,13 @@ impl Leases {
             )
         });
     }
+}
+
+fn undecided(node: NodeId, lease: LeaseId, late: Nanos) -> String {
+    format!(
+        "node {node} leads, and had not decided that lease {lease} has expired {} after the latest moment at which it should have",
+        span(late)
+    )
 }
 
 fn early(lease: LeaseId, ttl: i64, (what, since): (&str, (Nanos, u64)), gone: Nanos, drift_ppm: u64) -> (String, Vec<u64>) {

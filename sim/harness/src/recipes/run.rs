@@ -132,43 +132,43 @@ impl Cluster {
 /// The probes of a recipe that came to this.
 fn probes(recipe: &Recipe, result: Option<&RecipeResult>) -> Vec<usize> {
     let mut probes = Vec::new();
-    match (recipe, result) {
-        (_, Some(RecipeResult::NotHeld)) => probes.push(const { probe("lock_refused") }),
-        (_, Some(RecipeResult::Registered { .. })) => probes.push(const { probe("instance_registered") }),
-        (_, Some(RecipeResult::Instances { instances })) if !instances.is_empty() => probes.push(const { probe("service_discovered") }),
-        (_, Some(RecipeResult::Authorised { .. })) => probes.push(const { probe("token_granted") }),
-        (_, Some(RecipeResult::Allowed)) => probes.push(const { probe("token_used") }),
-        (_, Some(RecipeResult::Denied)) => probes.push(const { probe("token_denied") }),
-        (_, Some(RecipeResult::Withdrawn)) => probes.push(const { probe("token_withdrawn") }),
-        (Recipe::Zk(op), Some(RecipeResult::Zk(result))) => zk_probes(op, result, &mut probes),
-        _ => {}
+    let Some(result) = result else { return probes };
+    probes.push(match result {
+        RecipeResult::Held { .. } => const { probe("lock_left") },
+        RecipeResult::NotHeld => const { probe("lock_refused") },
+        RecipeResult::Registered { .. } => const { probe("instance_registered") },
+        RecipeResult::Instances { instances } if instances.is_empty() => const { probe("service_empty") },
+        RecipeResult::Instances { .. } => const { probe("service_discovered") },
+        RecipeResult::Authorised { .. } => const { probe("token_granted") },
+        RecipeResult::Allowed => const { probe("token_used") },
+        RecipeResult::Denied => const { probe("token_denied") },
+        RecipeResult::Withdrawn => const { probe("token_withdrawn") },
+        RecipeResult::Zk(result) => zk_probe(result),
+    });
+    if let (Recipe::Zk(ZkOp::Create { ephemeral, sequential, .. }), RecipeResult::Zk(ZkResult::Created { .. })) = (recipe, result) {
+        probes.extend(ephemeral.then_some(const { probe("zk_created_ephemeral") }));
+        probes.extend(sequential.then_some(const { probe("zk_created_sequential") }));
     }
     probes
 }
 
-fn zk_probes(op: &ZkOp, result: &ZkResult, probes: &mut Vec<usize>) {
-    let probe = match result {
-        ZkResult::Created { .. } => {
-            if let ZkOp::Create { ephemeral: true, .. } = op {
-                probes.push(const { probe("zk_created_ephemeral") });
-            }
-            if let ZkOp::Create { sequential: true, .. } = op {
-                probes.push(const { probe("zk_created_sequential") });
-            }
-            const { probe("zk_created") }
-        }
+fn zk_probe(result: &ZkResult) -> usize {
+    match result {
+        ZkResult::Created { .. } => const { probe("zk_created") },
         ZkResult::Set { .. } => const { probe("zk_set") },
         ZkResult::Deleted => const { probe("zk_deleted") },
-        ZkResult::Data { .. } | ZkResult::Children { .. } => const { probe("zk_read") },
+        ZkResult::Data { .. } => const { probe("zk_read") },
+        ZkResult::Children { .. } => const { probe("zk_listed") },
         ZkResult::Multi { .. } => const { probe("zk_multi") },
         ZkResult::Synced => const { probe("zk_synced") },
         ZkResult::Closed => const { probe("zk_closed") },
-        ZkResult::Refused(ZkError::NoNode) => const { probe("zk_no_node") },
-        ZkResult::Refused(ZkError::NodeExists) => const { probe("zk_node_exists") },
-        ZkResult::Refused(ZkError::BadVersion) => const { probe("zk_bad_version") },
-        ZkResult::Refused(ZkError::NotEmpty) => const { probe("zk_not_empty") },
-        ZkResult::Refused(ZkError::NoChildrenForEphemerals) => const { probe("zk_no_children_for_ephemerals") },
-        ZkResult::Refused(ZkError::SessionExpired) => const { probe("zk_session_expired") },
-    };
-    probes.push(probe);
+        ZkResult::Refused(why) => match why {
+            ZkError::NoNode => const { probe("zk_no_node") },
+            ZkError::NodeExists => const { probe("zk_node_exists") },
+            ZkError::BadVersion => const { probe("zk_bad_version") },
+            ZkError::NotEmpty => const { probe("zk_not_empty") },
+            ZkError::NoChildrenForEphemerals => const { probe("zk_no_children_for_ephemerals") },
+            ZkError::SessionExpired => const { probe("zk_session_expired") },
+        },
+    }
 }

@@ -79,7 +79,7 @@ fn a_registry() {
     let mut s = two();
     discover(&mut s, 3, &["a", "b"]);
     begin(&mut s, 2, 4, Recipe::Discover { service: "svc/".into() });
-    s.at(11_000).expire(1);
+    s.at(10_040).expire(1);
     for (op, names) in [(4, vec!["a", "b"]), (5, vec!["b"])] {
         if op == 5 {
             begin(&mut s, 2, 5, Recipe::Discover { service: "svc/".into() });
@@ -175,6 +175,13 @@ fn a_tree() {
     did(&mut s, 2, 5, create("/a/e/x", false, false), ZkResult::Refused(ZkError::NoChildrenForEphemerals));
     did(&mut s, 2, 6, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
     did(&mut s, 1, 7, ZkOp::CloseSession, ZkResult::Closed);
+    did(&mut s, 2, 8, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Refused(ZkError::NoNode));
+    did(&mut s, 1, 9, create("/a/e", true, false), made("/a/e"));
+    s.quiet();
+    // Whether it was closed is not known: the client's next session is another one, whatever became of the first.
+    let mut s = begun();
+    begin(&mut s, 1, 7, Recipe::Zk(ZkOp::CloseSession));
+    s.client_of(1, ClientEvent::End { op: 7, result: None });
     did(&mut s, 2, 8, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Refused(ZkError::NoNode));
     did(&mut s, 1, 9, create("/a/e", true, false), made("/a/e"));
     s.quiet();

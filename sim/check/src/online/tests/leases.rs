@@ -1,7 +1,7 @@
 //! `leases`: each rule broken, after the known bugs that break it; and a long life that breaks none.
 
 use curp::{Applied, Synced};
-use history::ClientEvent;
+use history::{ClientEvent, WorldEvent};
 use kv::{LeaseEvent, LeaseTimeToLiveRequest, Request, Response};
 
 use super::super::leases as l;
@@ -55,7 +55,7 @@ fn a_life_by_the_book() {
     let entry = s.own(revoke(5, Some(3)));
     s.take(&entry);
     s.heal();
-    s.at(41_700).expire(5);
+    s.at(41_640).expire(5);
     s.at(80_000).run(8, &put("z", "1", 0));
     s.quiet();
 }
@@ -232,12 +232,56 @@ fn a_replica_without_its_leases() {
 
 #[test]
 fn an_expired_lease_that_never_goes() {
+    // Its leader has decided, and its revoke does not get into the log.
+    let decided = || {
+        let mut s = granted(0);
+        s.at(1000).heal();
+        let (term, now) = (s.term, 10_100_000_000);
+        s.at(10_100).lease(1, LeaseEvent::DecideExpiry { term, lease: 5, now });
+        s
+    };
+    let mut s = decided();
+    s.at(13_500).run(4, &put("z", "1", 0));
+    s.quiet();
+    let mut s = decided();
+    s.at(13_600).run(4, &put("z", "1", 0));
+    s.broken(CHECK, l::NOT_LATE, "lease 5 of 10 s is still there 12.6 s after it was last kept alive or promoted");
+    let mut s = decided();
+    let entry = s.at(13_600).own(revoke(5, Some(1)));
+    s.take(&entry);
+    s.broken(CHECK, l::NOT_LATE, "lease 5 of 10 s went only 12.6 s after");
+}
+
+#[test]
+fn a_leader_decides_late_or_not_at_all() {
     let mut s = granted(0);
-    s.at(1000).heal();
-    s.at(20_900).run(4, &put("z", "1", 0));
+    s.at(10_150).expire(5);
     s.quiet();
     let mut s = granted(0);
-    s.at(1000).heal();
-    s.at(21_100).run(4, &put("z", "1", 0));
-    s.broken(CHECK, l::NOT_LATE, "lease 5 of 10 s is still there 20.1 s after it was last kept alive or promoted");
+    s.at(10_151).expire(5);
+    s.broken(CHECK, l::IN_TIME, "node 1 leads, and had not decided that lease 5 has expired 1 ms after");
+    // Clocks may drift.
+    let mut s = granted(100_000);
+    s.at(11_200).expire(5);
+    s.quiet();
+    // A keep-alive and a promotion give it time.
+    let mut s = granted(0);
+    s.at(5000).keep_alive(5, 1, 4900, 10);
+    s.at(12_000).lead(2, 3);
+    s.at(22_040).expire(5);
+    s.quiet();
+    // It never decides, and is deposed.
+    let mut s = granted(0);
+    s.at(11_150).lead(2, 3);
+    s.broken(CHECK, l::IN_TIME, "node 1 leads, and had not decided that lease 5 has expired 1 s after");
+    // Who stands still decides when it goes on.
+    let stood_still = |until| {
+        let mut s = granted(0);
+        s.at(9000).world(1, WorldEvent::Pause);
+        s.at(30_000).world(1, WorldEvent::Resume);
+        s.at(until).expire(5);
+        s
+    };
+    stood_still(30_050).quiet();
+    stood_still(30_060).broken(CHECK, l::IN_TIME, "10 ms after");
 }

@@ -74,6 +74,10 @@ impl Stage {
         self.emit(None, Some(client), Event::Client(event));
     }
 
+    pub fn world(&mut self, node: NodeId, event: WorldEvent) {
+        self.emit(Some(node), None, Event::World(event));
+    }
+
     pub fn heal(&mut self) {
         self.emit(None, None, Event::World(WorldEvent::Heal));
     }
