@@ -193,8 +193,9 @@ impl Verdicts {
 
 /// What the online checks found; the final applied log they followed.
 fn online(cluster: &mut Cluster, verdicts: &mut Verdicts) -> Vec<history::AppliedCommand> {
+    let now = cluster.now;
     let Some(monitor) = cluster.observer.monitor() else { return Vec::new() };
-    monitor.finish();
+    monitor.finish_at(now);
     for (check, times) in monitor.evaluations() {
         verdicts.judged(check, times);
     }

@@ -132,9 +132,14 @@ impl Monitor {
         self.report.violations()
     }
 
-    /// Judges what can only be judged at the end of the run.
+    /// Judges what can only be judged at the end of the run, taken to end with its last event.
     pub fn finish(&mut self) {
-        let (t, event) = self.last;
+        self.finish_at(0);
+    }
+
+    /// The same, by one who knows when the run ended: where something never happens, the last event may be long past.
+    pub fn finish_at(&mut self, end: u64) {
+        let (t, event) = (self.last.0.max(end), self.last.1);
         let (g, at, r) = (&self.ghost, At { t, event, node: None }, &mut self.report);
         self.exactly_once.finish(g, at, r);
         self.leases.finish(at, r);
