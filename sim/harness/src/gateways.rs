@@ -43,6 +43,8 @@ struct Call {
     op: u64,
     /// Applied index at which it was served, if it is a read that was.
     applied: Option<u64>,
+    /// The gateway has completed a fast round for it, and kept that to itself.
+    fast: bool,
 }
 
 /// What came of a call, as it is said in a message.
@@ -79,14 +81,14 @@ impl Cluster {
 
     /// A client calls a node for an operation.
     pub(crate) fn note_call(&mut self, client: u32, op: u64, nonce: u64) {
-        self.calls.calls.insert((client, nonce), Call { op, applied: None });
+        self.calls.calls.insert((client, nonce), Call { op, applied: None, fast: false });
         self.observer.fire(const { probe("call_sent") }, None);
     }
 
     /// A client has the answer to a call. Of several tries of a read, this is the one that counts.
     pub(crate) fn note_answer(&mut self, client: u32, nonce: u64, synced: Synced<Response>) {
         self.observer.fire(const { probe("call_answered") }, None);
-        let Some(&Call { op, applied: Some(applied) }) = self.calls.calls.get(&(client, nonce)) else { return };
+        let Some(&Call { op, applied: Some(applied), .. }) = self.calls.calls.get(&(client, nonce)) else { return };
         self.history.get_mut(op).applied_index = Some(applied);
         self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
     }
@@ -137,11 +139,15 @@ impl Cluster {
             }
             Notice::Retried { .. } => return self.observer.fire(const { probe("retry_sent") }, None),
             Notice::Fast { id, term, config, nodes, response, .. } => {
+                call.fast = true;
                 self.observer.fire(const { probe("fast_round_completed") }, self.leader.map(|(_, leader)| leader));
                 ClientEvent::FastComplete { op, id, term, config, nodes, response }
             }
             Notice::Synced { id, synced, .. } => {
                 self.observer.fire(const { probe("synced_completed") }, None);
+                if call.fast {
+                    self.observer.fire(const { probe("fast_then_synced") }, None);
+                }
                 ClientEvent::SyncedComplete { op, id, synced }
             }
             Notice::Read { applied, .. } => {

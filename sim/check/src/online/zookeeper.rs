@@ -40,8 +40,11 @@ impl Zookeeper {
         let Event::Client(event) = &stamped.event else { return };
         let client = stamped.client.unwrap_or(0);
         match event {
-            ClientEvent::Begin { op, recipe: Recipe::Zk(_) } => {
-                _ = self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)))
+            ClientEvent::Begin { op, recipe: Recipe::Zk(asked) } => {
+                self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)));
+                if *asked == ZkOp::CloseSession {
+                    self.closing.insert(*op);
+                }
             }
             // Its end is asked for: whether it came or not, the client has done with it.
             ClientEvent::End { op, result: None } if self.closing.contains(op) => *self.sessions.entry(client).or_default() += 1,
