@@ -15,6 +15,10 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Nanos;
     /// How long to sleep until it reads `due`; never zero.
     fn until(&self, due: Nanos) -> Duration;
+    /// What the wall clock shows, which anyone may set. The protocol never asks: of use to one known bug only.
+    fn wall(&self) -> Nanos {
+        self.now()
+    }
 }
 
 /// The node's directory.

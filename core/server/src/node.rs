@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use curp::{Address, Config, Membership, Message, Nanos, NodeId, RoleKind, StateChange, TaskId};
 use kv::Request;
-use node::{Input, Node, Output, Recovery, StartError, Token};
+use node::{Input, Limits, Node, Output, Recovery, StartError, Token};
 use storage::StateStore;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,6 +38,8 @@ pub struct Start {
     pub first: bool,
     /// Different in every life of the node.
     pub entropy: u64,
+    /// Limits beside the protocol.
+    pub limits: Limits,
 }
 
 /// What reaches a node from outside.
@@ -97,9 +99,10 @@ impl<H: Host> CurpNode<H> {
     /// The node must not start from what its disk holds.
     pub fn start(host: Arc<H>, start: Start) -> Result<(Self, Recovery), StartError> {
         let mut out = Output::default();
-        let Start { id, config, membership, files, state, first, entropy } = start;
+        let Start { id, config, membership, files, state, first, entropy, limits } = start;
         let start = node::Start { id, config, membership, files: &files, state, first, entropy, now: host.now() };
-        let (node, recovery) = Node::start(start, &mut out)?;
+        let (mut node, recovery) = Node::start(start, &mut out)?;
+        node.set_limits(limits);
         let (outbox, posts) = unbounded_channel();
         let (workers, tasks): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| unbounded_channel()).unzip();
         let armed = Nanos::MAX;
@@ -194,6 +197,7 @@ impl<H: Host> Shared<H> {
     fn give(&self, input: Input) {
         let mut behind = self.lock();
         let Behind { node, out, .. } = &mut *behind;
+        node.set_wall(self.host.wall());
         node.handle(self.host.now(), input, out);
         self.hand_on(&mut behind);
     }

@@ -116,7 +116,16 @@ async fn serve(at: SocketAddr) {
     let calls = || PeerCalls::new(1, &BTreeMap::new(), inbox.clone(), board.clone()).expect("no address is none");
     let config = Config { election_timeout: (50 * MS, 100 * MS), heartbeat_interval: 20 * MS, ..Config::default() };
     let membership = Membership::initial([1]);
-    let start = Start { id: 1, config, membership: membership.clone(), files: BTreeMap::new(), state: None, first: true, entropy: 7 };
+    let start = Start {
+        id: 1,
+        config,
+        membership: membership.clone(),
+        files: BTreeMap::new(),
+        state: None,
+        first: true,
+        entropy: 7,
+        limits: node::Limits::default(),
+    };
     let (node, _) = CurpNode::start(Arc::new(Bench { ends, calls: calls() }), start).expect("an empty directory is not damaged");
     let disk = node.clone();
     tokio::spawn(async move {

@@ -107,7 +107,8 @@ fn start(bench: &Arc<Bench>) -> CurpNode<Bench> {
         ..Config::default()
     };
     let membership = Membership::initial([1]);
-    let start = Start { id: 1, config, membership, files: BTreeMap::new(), state: None, first: true, entropy: 7 };
+    let start =
+        Start { id: 1, config, membership, files: BTreeMap::new(), state: None, first: true, entropy: 7, limits: node::Limits::default() };
     CurpNode::start(bench.clone(), start).expect("an empty directory is not damaged").0
 }
 

@@ -122,6 +122,8 @@ pub(crate) struct Cluster {
     pub(crate) campaign: u64,
     /// The calls of clients of etcd's API: which operation each is a try of.
     pub(crate) calls: Calls,
+    /// They call etcd's own services, rather than by messages.
+    pub(crate) etcd_services: bool,
     pub(crate) observer: Observer,
     /// Faults that took effect, apart from those the network and the disks count.
     pub(crate) effects: BTreeMap<&'static str, u64>,
@@ -191,6 +193,7 @@ impl Cluster {
             resumed: BTreeMap::new(),
             campaign: 0,
             calls: Calls::default(),
+            etcd_services: false,
             observer: Observer::new(header, options.judge, options.record),
             effects: BTreeMap::new(),
             anchored: Vec::new(),

@@ -3,9 +3,10 @@
 //! them. When an operation is answered is what its own client saw.
 
 use client::{Gateway, GatewayConfig, Notice, Outcome, gateway_address};
-use curp::{Address, CallError, Message, NodeId, Request as Ask, Synced};
+use curp::{Address, CallError, Message, NodeId, ReadId, Request as Ask, Synced};
 use history::ClientEvent;
-use kv::{Request, Response};
+use kv::{LeaseId, Request, Response};
+use server::rpc::keep_alive_name;
 use std::collections::BTreeMap;
 
 use crate::cluster::{Birth, Cluster};
@@ -19,7 +20,21 @@ pub(crate) type CallName = (u32, u64);
 
 /// The calls of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(BTreeMap<CallName, Call>);
+pub(crate) struct Calls {
+    calls: BTreeMap<CallName, Call>,
+    keep_alives: BTreeMap<CallName, KeepAlive>,
+}
+
+/// A keep-alive of a stream, which each try of it calls a gateway for. Each gateway asks for it by a name of its own.
+#[derive(Debug)]
+struct KeepAlive {
+    op: u64,
+    lease: LeaseId,
+    /// By gateway and the gateway's own number for it.
+    asked: BTreeMap<(NodeId, u64), ReadId>,
+    /// A name under which it was answered.
+    answered: Option<ReadId>,
+}
 
 /// A call.
 #[derive(Debug)]
@@ -28,6 +43,8 @@ struct Call {
     op: u64,
     /// Applied index at which it was served, if it is a read that was.
     applied: Option<u64>,
+    /// The gateway has completed a fast round for it, and kept that to itself.
+    fast: bool,
 }
 
 /// What came of a call, as it is said in a message.
@@ -64,16 +81,30 @@ impl Cluster {
 
     /// A client calls a node for an operation.
     pub(crate) fn note_call(&mut self, client: u32, op: u64, nonce: u64) {
-        self.calls.0.insert((client, nonce), Call { op, applied: None });
+        self.calls.calls.insert((client, nonce), Call { op, applied: None, fast: false });
         self.observer.fire(const { probe("call_sent") }, None);
     }
 
     /// A client has the answer to a call. Of several tries of a read, this is the one that counts.
     pub(crate) fn note_answer(&mut self, client: u32, nonce: u64, synced: Synced<Response>) {
         self.observer.fire(const { probe("call_answered") }, None);
-        let Some(&Call { op, applied: Some(applied) }) = self.calls.0.get(&(client, nonce)) else { return };
+        let Some(&Call { op, applied: Some(applied), .. }) = self.calls.calls.get(&(client, nonce)) else { return };
         self.history.get_mut(op).applied_index = Some(applied);
         self.observer.client(client, ClientEvent::ReadComplete { op, applied, synced });
+    }
+
+    /// A client's stream has sent a keep-alive. Where it goes through gateways, it is written down as they ask for it.
+    pub(crate) fn note_sent_keep_alive(&mut self, client: u32, op: u64, lease: LeaseId, read: ReadId) {
+        if self.etcd_services && self.plan.workload.is_etcd(client) {
+            self.calls.keep_alives.insert(keep_alive_name(read), KeepAlive { op, lease, asked: BTreeMap::new(), answered: None });
+        } else {
+            self.observer.client(client, ClientEvent::SendKeepAlive { op, lease, read });
+        }
+    }
+
+    /// The name under which the nodes know a keep-alive that is answered.
+    pub(crate) fn answered_keep_alive(&self, read: ReadId) -> ReadId {
+        self.calls.keep_alives.get(&keep_alive_name(read)).and_then(|keep| keep.answered).unwrap_or(read)
     }
 
     /// Writes what a gateway did for a call into the trace, as its client's.
@@ -86,21 +117,37 @@ impl Cluster {
             return;
         };
         let client = call.0;
-        let Some(call) = self.calls.0.get_mut(&call) else { return };
+        if let Some(keep) = self.calls.keep_alives.get_mut(&call) {
+            match notice {
+                Notice::Proposed { op: asked, read: Some(read), .. } => {
+                    keep.asked.insert((node, asked), read);
+                    let (op, lease) = (keep.op, keep.lease);
+                    self.observer.client(client, ClientEvent::SendKeepAlive { op, lease, read });
+                }
+                Notice::Read { op: asked, .. } if keep.answered.is_none() => keep.answered = keep.asked.get(&(node, asked)).copied(),
+                _ => {}
+            }
+            return;
+        }
+        let Some(call) = self.calls.calls.get_mut(&call) else { return };
         let op = call.op;
         let event = match notice {
             Notice::Proposed { id, first_incomplete, read, request, .. } => {
-                self.history.get_mut(op).propose_id = id;
+                self.history.propose(op, id, &request);
                 self.observer.fire(const { probe("call_proposed") }, Some(node));
                 ClientEvent::Propose { op, id, first_incomplete, read, request }
             }
             Notice::Retried { .. } => return self.observer.fire(const { probe("retry_sent") }, None),
             Notice::Fast { id, term, config, nodes, response, .. } => {
+                call.fast = true;
                 self.observer.fire(const { probe("fast_round_completed") }, self.leader.map(|(_, leader)| leader));
                 ClientEvent::FastComplete { op, id, term, config, nodes, response }
             }
             Notice::Synced { id, synced, .. } => {
                 self.observer.fire(const { probe("synced_completed") }, None);
+                if call.fast {
+                    self.observer.fire(const { probe("fast_then_synced") }, None);
+                }
                 ClientEvent::SyncedComplete { op, id, synced }
             }
             Notice::Read { applied, .. } => {

@@ -222,10 +222,9 @@ impl Cluster {
             }
             Notice::Registered { op, to, start_revision } => self.watch_registered(client, op, to, start_revision),
             Notice::Watch { op, node, response } => self.watch_told(client, op, node, response),
-            Notice::SentKeepAlive { op, lease, read } => {
-                self.observer.client(client, ClientEvent::SendKeepAlive { op, lease, read });
-            }
+            Notice::SentKeepAlive { op, lease, read } => self.note_sent_keep_alive(client, op, lease, read),
             Notice::KeptAlive { op, lease, read, sent, ttl } => {
+                let read = self.answered_keep_alive(read);
                 self.observer.client(client, ClientEvent::KeptAlive { op, lease, read, ttl });
                 self.kept_alive(client, op, sent, ttl);
             }

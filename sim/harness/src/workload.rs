@@ -2,9 +2,9 @@
 //! patience ends. What it saw is the history.
 
 use client::Notice;
-use curp::{Nanos, Synced};
+use curp::{Nanos, ProposeId, Synced};
 use history::{ClientEvent, Header, Operation, Outcome, SyncedResponse};
-use kv::{Bytes, KeyValue, LeaseId, Request, Response, made_lease_id};
+use kv::{Bytes, KeyValue, LeaseId, Request, Response};
 use plan::{Action, Known, Op, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Clock, Draws, US};
@@ -161,7 +161,7 @@ impl Cluster {
             return;
         }
         let Some(op) = caller.take_op(&plan) else { return };
-        let known = Knowledge { caller: &self.callers[client as usize - 1], leases: &self.leases, plan: &plan };
+        let known = Knowledge { caller: &self.callers[client as usize - 1], leases: &self.leases };
         if let Some(request) = op.action.request(op.id, &known) {
             return self.ask(hosts, client, op.id, request);
         }
@@ -233,7 +233,6 @@ impl Cluster {
 struct Knowledge<'a> {
     caller: &'a Caller,
     leases: &'a BTreeMap<u64, LeaseId>,
-    plan: &'a Plan,
 }
 
 impl Known for Knowledge<'_> {
@@ -246,12 +245,8 @@ impl Known for Knowledge<'_> {
     }
 
     fn lease(&self, id: u64) -> LeaseId {
-        let made = || {
-            let op = self.plan.op.iter().find(|op| op.id == id)?;
-            let made = matches!(op.action, Action::Grant { made: true, .. });
-            made.then(|| made_lease_id(u64::from(op.client), id))
-        };
-        self.leases.get(&id).copied().or_else(made).unwrap_or(id as LeaseId)
+        // One that others were to name, and of which no answer told: there is none of the name that it has here.
+        self.leases.get(&id).copied().unwrap_or(id as LeaseId)
     }
 }
 
@@ -282,6 +277,15 @@ impl History {
         });
     }
 
+    /// It is proposed, as this: a lease that had no name has one now.
+    pub(crate) fn propose(&mut self, op: u64, id: Option<ProposeId>, request: &Request) {
+        let operation = self.get_mut(op);
+        operation.propose_id = id;
+        if matches!(request, Request::LeaseGrant(_)) {
+            operation.op = request.clone();
+        }
+    }
+
     /// What is known of it; watches and renewals are no part of the history.
     pub(crate) fn get(&self, op: u64) -> Option<&Operation> {
         self.places.get(&op).map(|&place| &self.operations[place])
@@ -297,7 +301,7 @@ impl History {
         let synced_response =
             |synced: &Synced<Response>| SyncedResponse { header: Header { revision: synced.revision }, response: synced.response.clone() };
         match notice {
-            Notice::Proposed { op, id, .. } => self.get_mut(*op).propose_id = *id,
+            Notice::Proposed { op, id, request, .. } => self.propose(*op, *id, request),
             Notice::Fast { op, response, .. } => {
                 let operation = self.get_mut(*op);
                 operation.fast = Some(response.clone());

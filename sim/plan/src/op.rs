@@ -122,7 +122,7 @@ pub enum Action {
         /// Ask for the name of this lease instead, which may exist already; 0: for its own.
         #[serde(default, skip_serializing_if = "plain")]
         lease: u64,
-        /// Its name is made up by who sends the request, instead of chosen by the caller.
+        /// The caller leaves its name to others: to the native client, by the id that it proposes it under, or to the gateway called.
         #[serde(default, skip_serializing_if = "plain")]
         made: bool,
     },

@@ -76,6 +76,8 @@ impl Action {
             Action::Compact { at } => {
                 Request::Compact(CompactionRequest { revision: known.revision().saturating_add_signed(*at), physical: prev_kv })
             }
+            // Left to others to name, it has the name that their answer says.
+            Action::Grant { ttl, made: true, .. } => Request::LeaseGrant(LeaseGrantRequest { ttl: *ttl, id: LEASE_NONE }),
             Action::Grant { ttl, lease: op, .. } => {
                 Request::LeaseGrant(LeaseGrantRequest { ttl: *ttl, id: known.lease(if *op == 0 { id } else { *op }) })
             }
@@ -218,6 +220,8 @@ mod tests {
         let grant = |lease| Action::Grant { ttl: 2, lease, made: false }.request(7, &Saw(None));
         assert_eq!(grant(0), Some(Request::LeaseGrant(LeaseGrantRequest { ttl: 2, id: 7 })));
         assert_eq!(grant(3), Some(Request::LeaseGrant(LeaseGrantRequest { ttl: 2, id: 3 })));
+        let unnamed = Action::Grant { ttl: 2, lease: 0, made: true }.request(7, &Saw(None));
+        assert_eq!(unnamed, Some(Request::LeaseGrant(LeaseGrantRequest { ttl: 2, id: LEASE_NONE })));
     }
 
     #[test]

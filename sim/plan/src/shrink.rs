@@ -42,6 +42,8 @@ pub enum Simplification {
     WholeSnapshots,
     /// State machines are kept in memory.
     MemoryStore,
+    /// Every client is a native one.
+    OneWayIn,
     /// Who has something by a lease leaves it at once, and renewals end at once.
     BriefHolds,
     /// Watchers read at once, and ask for nothing but events.
@@ -69,6 +71,7 @@ impl Simplification {
         Simplification::NoSnapshots,
         Simplification::WholeSnapshots,
         Simplification::MemoryStore,
+        Simplification::OneWayIn,
         Simplification::PlainChanges,
         Simplification::BriefHolds,
         Simplification::QuickReaders,
@@ -123,12 +126,16 @@ impl Plan {
                 plan.clock.truncate(plan.nodes() as usize);
             }
             Simplification::FewerClients => {
+                // The last are those of etcd's API: of those that stay, the same are.
+                let native = plan.workload.clients.saturating_sub(plan.workload.etcd_clients);
                 let crashed = plan.fault.iter().map(|f| if let FaultKind::ClientCrash { client, .. } = f.kind { client } else { 1 });
                 plan.workload.clients = plan.op.iter().map(|o| o.client).chain(crashed).max().unwrap_or(1);
+                plan.workload.etcd_clients = plan.workload.clients.saturating_sub(native);
             }
             Simplification::NoSnapshots => plan.cluster.snapshot_every = 0,
             Simplification::WholeSnapshots => plan.cluster.snapshot_chunk_bytes = crate::Cluster::snapshot_chunk_bytes(),
             Simplification::MemoryStore => plan.cluster.store = Store::Memory,
+            Simplification::OneWayIn => plan.workload.etcd_clients = 0,
             Simplification::PlainChanges => plan.fault.iter_mut().for_each(|f| match &mut f.kind {
                 FaultKind::AddMember { promote, .. } => *promote = false,
                 FaultKind::RemoveMember { stop_after_us, .. } => *stop_after_us = Some(0),

@@ -96,6 +96,9 @@ impl Plan {
     fn check_workload(&self) -> Check {
         let w = &self.workload;
         ensure((1..=CLIENTS_MAX).contains(&w.clients), || format!("clients is {}; there are from 1 to {CLIENTS_MAX}", w.clients))?;
+        ensure(w.etcd_clients <= w.clients, || {
+            format!("etcd_clients is {}, which is more than all of the {} clients", w.etcd_clients, w.clients)
+        })?;
         ensure(w.retry_us > 0, || "retry_us is 0; it is at least 1".to_owned())?;
         check_time("patience_us", w.patience_us)?;
         check_time("retry_us", w.retry_us)

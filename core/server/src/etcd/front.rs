@@ -41,11 +41,16 @@ pub trait EtcdHost: Clock {
     fn settled(&self) {}
 }
 
+/// What a client calls one of its calls: its address, and a number that it uses once. Answers do not depend on it.
+pub type CallName = (ClientAddress, u64);
+
 /// Who called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// A call of [`EtcdFront::call`] or [`EtcdFront::operate`], by its number.
     Here(u64),
+    /// The same, of which the caller said a name.
+    Named(u64, CallName),
     /// A client's message, by its nonce.
     Message(ClientAddress, u64),
 }
@@ -166,7 +171,15 @@ impl<H: EtcdHost> EtcdFront<H> {
     /// # Errors
     /// It was refused, or its fate is unknown. An error that is the request's own result is no error here.
     pub async fn call(&self, request: Request) -> Result<Synced<Response>, CallError> {
-        match self.ask(|caller| GatewayInput::Call { caller, request }).await? {
+        self.call_named(None, request).await
+    }
+
+    /// The same, for a caller that may have given the call a name.
+    ///
+    /// # Errors
+    /// As of [`EtcdFront::call`].
+    pub async fn call_named(&self, name: Option<CallName>, request: Request) -> Result<Synced<Response>, CallError> {
+        match self.ask(name, |caller| GatewayInput::Call { caller, request }).await? {
             Outcome::Synced(synced) => Ok(synced),
             Outcome::Operated(_) => Err(CallError::Unknown),
         }
@@ -177,13 +190,13 @@ impl<H: EtcdHost> EtcdFront<H> {
     /// # Errors
     /// There was no answer in time, or there is too much to do. A refusal is no error here.
     pub async fn operate(&self, wish: AdminWish) -> Result<Result<AdminDone, AdminRefusal>, CallError> {
-        match self.ask(|caller| GatewayInput::Operate { caller, node: None, wish }).await? {
+        match self.ask(None, |caller| GatewayInput::Operate { caller, node: None, wish }).await? {
             Outcome::Operated(result) => Ok(result),
             Outcome::Synced(_) => Err(CallError::Unknown),
         }
     }
 
-    async fn ask(&self, input: impl FnOnce(Caller) -> GatewayInput<Caller>) -> Answer {
+    async fn ask(&self, name: Option<CallName>, input: impl FnOnce(Caller) -> GatewayInput<Caller>) -> Answer {
         let (tell, answer) = oneshot::channel();
         let call = {
             let mut behind = self.shared.lock();
@@ -192,7 +205,7 @@ impl<H: EtcdHost> EtcdFront<H> {
             behind.calls.insert(call, tell);
             call
         };
-        self.shared.give(input(Caller::Here(call)));
+        self.shared.give(input(name.map_or(Caller::Here(call), |name| Caller::Named(call, name))));
         // A gateway that is gone has left it open what became of the call.
         answer.await.unwrap_or(Err(CallError::Unknown))
     }
@@ -312,7 +325,7 @@ impl<H: EtcdHost> Shared<H> {
                 *revision = synced.revision.max(*revision);
             }
             match caller {
-                Caller::Here(call) => {
+                Caller::Here(call) | Caller::Named(call, _) => {
                     if let Some(tell) = calls.remove(&call) {
                         let _ = tell.send(answer);
                     }

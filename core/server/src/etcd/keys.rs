@@ -3,14 +3,17 @@
 use curp::{CallError, Synced};
 use kv::{Error, Response as Applied};
 use tokio::sync::mpsc::channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, Answer, Call};
 use super::front::EtcdHost;
-use super::{Answered, EtcdServices, Streamed, w};
+use super::{Answered, CallName, EtcdServices, Streamed, name_of, result_status, w};
 
 /// Keep-alives answered ahead of a caller that does not read.
 const ANSWERS_AHEAD_MAX: usize = 16;
+
+const TOO_MANY: &str = "etcdserver: too many requests";
+const TIMED_OUT: &str = "etcdserver: request timed out";
 
 /// Why a call has no result, in etcd's words. What is unknown to the caller etcd calls timed out.
 pub(super) fn failed(error: CallError) -> Status {
@@ -19,27 +22,37 @@ pub(super) fn failed(error: CallError) -> Status {
             Some(error) => convert::status(error),
             None => Status::invalid_argument(words),
         },
-        CallError::Unavailable => Status::resource_exhausted("etcdserver: too many requests"),
-        CallError::Unknown => Status::unavailable("etcdserver: request timed out"),
+        CallError::Unavailable => Status::resource_exhausted(TOO_MANY),
+        CallError::Unknown => Status::unavailable(TIMED_OUT),
+    }
+}
+
+/// The way back, but for what is an error of the API's.
+pub(super) fn not_done(status: &Status) -> Option<CallError> {
+    match (status.code(), status.message()) {
+        (Code::ResourceExhausted, TOO_MANY) => Some(CallError::Unavailable),
+        (Code::Unavailable, TIMED_OUT) => Some(CallError::Unknown),
+        (Code::InvalidArgument, words) => Some(CallError::Invalid(words.to_owned())),
+        _ => None,
     }
 }
 
 impl<H: EtcdHost> EtcdServices<H> {
-    async fn done(&self, call: Call) -> Result<Answer, Status> {
+    async fn done(&self, name: Option<CallName>, call: Call) -> Result<Answer, Status> {
         let request = convert::request_in(call)?;
-        let Synced { revision, response } = self.front.call(request).await.map_err(failed)?;
+        let Synced { revision, response } = self.front.call_named(name, request).await.map_err(failed)?;
         self.answer(revision, &response)
     }
 
     fn answer(&self, revision: u64, response: &Applied) -> Result<Answer, Status> {
-        convert::answer_out(self.header(revision), response).map_err(convert::status)
+        convert::answer_out(self.header(revision), response).map_err(|error| result_status(error, revision))
     }
 }
 
 /// The answer of this kind, which a request of this kind has.
 macro_rules! of_kind {
     ($services:expr, $kind:ident, $request:expr) => {
-        match $services.done(Call::$kind($request.into_inner())).await? {
+        match $services.done(name_of($request.metadata()), Call::$kind($request.into_inner())).await? {
             Answer::$kind(answer) => Ok(Response::new(answer)),
             _ => Err(Status::internal("an answer of another kind")),
         }
@@ -83,11 +96,12 @@ impl<H: EtcdHost> w::lease_server::Lease for EtcdServices<H> {
 
     /// Keep-alives are answered one after the other; the first that fails ends the stream.
     async fn lease_keep_alive(&self, request: Request<Streaming<w::LeaseKeepAliveRequest>>) -> Answered<Self::LeaseKeepAliveStream> {
-        let (services, mut asked) = (self.clone(), request.into_inner());
+        let (services, name) = (self.clone(), name_of(request.metadata()));
+        let mut asked = request.into_inner();
         let (tell, told) = channel(ANSWERS_AHEAD_MAX);
         tokio::spawn(async move {
             while let Ok(Some(request)) = asked.message().await {
-                let answer = match services.done(Call::KeepAlive(request)).await {
+                let answer = match services.done(name, Call::KeepAlive(request)).await {
                     Ok(Answer::KeepAlive(answer)) => Ok(answer),
                     Ok(_) => Err(Status::internal("an answer of another kind")),
                     Err(status) => Err(status),

@@ -22,11 +22,13 @@ mod watch;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use curp::{CallError, Synced};
 use tokio::sync::mpsc::Receiver;
 use tonic::codegen::tokio_stream::Stream;
+use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
-pub use front::{Caller, EtcdFront, EtcdHost, Here, Watching};
+pub use front::{CallName, Caller, EtcdFront, EtcdHost, Here, Watching};
 
 /// Types, clients and servers generated from `proto/etcd/`.
 pub mod wire {
@@ -46,6 +48,43 @@ type Answered<T> = Result<Response<T>, Status>;
 
 /// The version that these services say they are of: what clients may expect of them.
 const VERSION: &str = "3.4.0";
+
+/// Under this key a call may have a name: the client's address and a number, with a slash between.
+const NAME_KEY: &str = "x-call-name";
+/// Under this key an error that is a request's result has the revision that stands in every other answer's header.
+const REVISION_KEY: &str = "x-revision";
+
+/// The name of a call, if it has one.
+fn name_of(metadata: &MetadataMap) -> Option<CallName> {
+    let (client, number) = metadata.get(NAME_KEY)?.to_str().ok()?.split_once('/')?;
+    Some((client.parse().ok()?, number.parse().ok()?))
+}
+
+/// A call by this name.
+pub(crate) fn named<T>(name: CallName, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Ok(name) = format!("{}/{}", name.0, name.1).parse() {
+        request.metadata_mut().insert(NAME_KEY, name);
+    }
+    request
+}
+
+/// An error that is a request's result as of this revision.
+fn result_status(error: kv::Error, revision: u64) -> Status {
+    let mut status = convert::status(error);
+    status.metadata_mut().insert(REVISION_KEY, revision.into());
+    status
+}
+
+/// The way back of all that a gateway says instead of an answer; `None`: no gateway said that.
+pub(crate) fn status_in(status: &Status) -> Option<Result<Synced<kv::Response>, CallError>> {
+    let revision = || status.metadata().get(REVISION_KEY)?.to_str().ok()?.parse().ok();
+    match (convert::error_of(status), revision()) {
+        (Some(error), Some(revision)) => Some(Ok(Synced { revision, response: kv::Response::Error(error) })),
+        (Some(error), None) => Some(Err(CallError::Invalid(error.message().to_owned()))),
+        (None, _) => keys::not_done(status).map(Err),
+    }
+}
 
 /// All of etcd's services of a node.
 pub struct EtcdServices<H: EtcdHost> {

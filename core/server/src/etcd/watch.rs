@@ -129,7 +129,8 @@ impl<H: EtcdHost> Stream<H> {
         if request.start_revision == 0 {
             request.start_revision = here + 1;
         }
-        let (progress_notify, revision) = (request.progress_notify, request.start_revision - 1);
+        // Of a watcher of the future nothing is true yet beyond what is known here.
+        let (progress_notify, revision) = (request.progress_notify, here.min(request.start_revision - 1));
         let watching = self.services.front.watch(request);
         let (ask_progress, sent) = (Box::new(watching.progress()), Arc::new(Notify::new()));
         let task = tokio::spawn(follow(id, watching, self.watched.clone(), sent.clone()));

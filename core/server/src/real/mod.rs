@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use curp::{Membership, splitmix64};
-use node::StartError;
+use node::{Limits, StartError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Duration;
 
@@ -148,7 +148,8 @@ async fn run_node(
     let initial = membership.clone();
     let started = state::open(&dir).map_err(StartError::from).and_then(|state| {
         let state = Some(state);
-        let start = Start { id, config: config(), membership, first: made || join, files: found, state, entropy };
+        let start =
+            Start { id, config: config(), membership, first: made || join, files: found, state, entropy, limits: Limits::default() };
         CurpNode::start(Arc::new(host), start)
     });
     let (node, recovery) = started.map_err(|error| match error {

@@ -23,13 +23,13 @@ pub(super) const CALL_MAX: Duration = Duration::from_secs(1);
 /// A synced result may take longer: it waits for commit and apply.
 const WAIT_SYNCED_MAX: Duration = Duration::from_secs(4);
 /// What an operator wants may take a commit, or an election.
-const ADMIN_MAX: Duration = WAIT_SYNCED_MAX;
+pub(super) const ADMIN_MAX: Duration = WAIT_SYNCED_MAX;
 /// Calls under way from one node to another; further messages are lost, as with a full socket. So a node that answers late gets less, and
 /// can catch up.
 const PEER_CALLS_MAX: usize = 32;
 /// Calls under way from a client to a node. Questions of watches are not among them: each stays open until there is something to say, so a client
 /// with a few watches would have no call left, and none for its watches in turn.
-const CLIENT_CALLS_MAX: usize = 8;
+pub(super) const CLIENT_CALLS_MAX: usize = 8;
 /// Calls under way from a gateway to a node: it asks for many at a time, and each of its watchers has a question open.
 const GATEWAY_CALLS_MAX: usize = 4096;
 

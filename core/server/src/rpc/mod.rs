@@ -8,10 +8,12 @@
 //! | `board.rs` | the cmd board: which open call a message of the node answers |
 //! | `ways.rs` | where members are reached |
 //! | `calls.rs` | outgoing calls |
+//! | `etcd.rs` | outgoing calls of a client of etcd's API |
 
 mod board;
 mod calls;
 pub mod convert;
+mod etcd;
 mod service;
 mod ways;
 
@@ -29,6 +31,7 @@ use crate::etcd::{EtcdHost, EtcdServices};
 
 pub use board::Board;
 pub use calls::{ClientCalls, PeerCalls};
+pub use etcd::{EtcdCalls, keep_alive_name};
 pub use service::{Inbox, Services};
 pub use tonic::transport::Channel;
 pub use ways::Place;

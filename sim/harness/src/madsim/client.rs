@@ -3,13 +3,19 @@
 use client::Notice;
 use curp::{Address, Message, Nanos, NodeId};
 use kv::Request;
-use server::rpc::ClientCalls;
+use server::rpc::{ClientCalls, EtcdCalls};
 use server::{ClientHost, Clock};
 use std::sync::Arc;
 use tokio::time::Duration;
 
 use super::stage::{Stage, now};
 use crate::profile::{self, Part};
+
+/// The real transport, by the client's kind.
+pub(crate) enum Calls {
+    Native(ClientCalls),
+    Etcd(EtcdCalls),
+}
 
 /// One life of a client, as its shell sees the world.
 pub(crate) struct CallerHost {
@@ -18,7 +24,7 @@ pub(crate) struct CallerHost {
     /// Its process's own clock; an operator's is perfect.
     pub(crate) clock: Option<world::Clock>,
     /// The real transport, in runs that use it.
-    pub(crate) calls: Option<ClientCalls>,
+    pub(crate) calls: Option<Calls>,
 }
 
 impl Clock for CallerHost {
@@ -47,7 +53,10 @@ impl ClientHost for CallerHost {
             return self.stage.with(|cluster| cluster.send(from, to_node, message));
         };
         self.stage.with(|cluster| cluster.note_clog(from, to_node));
-        calls.send(to, message);
+        match calls {
+            Calls::Native(calls) => calls.send(to, message),
+            Calls::Etcd(calls) => calls.send(to, message),
+        }
     }
 
     fn settled(&self) {

@@ -81,7 +81,7 @@ impl EtcdHost for GatewayHost {
 
     fn notice(&self, caller: Option<Caller>, notice: Notice) {
         let call = match caller {
-            Some(Caller::Message(client, nonce)) => Some((client, nonce)),
+            Some(Caller::Message(client, nonce) | Caller::Named(_, (client, nonce))) => Some((client, nonce)),
             Some(Caller::Here(_)) => return,
             None => None,
         };

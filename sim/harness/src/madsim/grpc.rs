@@ -4,6 +4,7 @@
 
 use curp::NodeId;
 use plan::FaultKind;
+use server::etcd::{EtcdFront, EtcdHost, EtcdServices};
 use server::rpc::{self, Board, Inbox, PeerCalls, Services};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +52,7 @@ impl Grpc {
             return None;
         }
         cluster.observer.fire(const { probe("over_grpc") }, None);
+        cluster.etcd_services = true;
         let network = &cluster.plan.network;
         let (min, max) = (network.latency_us_min, network.latency_us_max + network.jitter_us_max);
         let latency = Duration::from_micros(min)..Duration::from_micros(max.max(min) + 1);
@@ -80,21 +82,28 @@ impl Grpc {
     }
 }
 
-/// Serves a node's calls, from a task of the node on, and gives its way out.
-pub(crate) fn serve(id: NodeId, inbox: Inbox, members: &Members) -> PeerCalls {
-    let board = Arc::<Board>::default();
-    let services = Services::new(inbox.clone(), board.clone());
-    let (clients, peers, moves) = (services.clone(), services, members.moves);
+/// Serves a node's clients, through a gateway those of etcd's API too, from a task of the node on.
+pub(crate) fn serve_clients<H: EtcdHost>(id: NodeId, services: Services, gateway: Option<EtcdFront<H>>) {
     tokio::spawn(async move {
-        let served = rpc::serve_clients(clients, SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending()).await;
+        let (at, ever) = (SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending());
+        let served = match gateway {
+            Some(gateway) => rpc::serve_all_clients(services, EtcdServices::new(gateway), at, ever).await,
+            None => rpc::serve_clients(services, at, ever).await,
+        };
         tracing::error!("node {id} does not serve clients any more: {served:?}");
     });
-    for port in std::iter::once(PEER_PORT).chain(moves.then_some(OTHER_PEER_PORT)) {
-        let peers = peers.clone();
+}
+
+/// Serves a node's peers, from a task of the node on, and gives its way out, and what its clients are to be served by.
+pub(crate) fn serve_peers(id: NodeId, inbox: Inbox, members: &Members) -> (PeerCalls, Services) {
+    let board = Arc::<Board>::default();
+    let services = Services::new(inbox.clone(), board.clone());
+    for port in std::iter::once(PEER_PORT).chain(members.moves.then_some(OTHER_PEER_PORT)) {
+        let peers = services.clone();
         tokio::spawn(async move {
             let served = rpc::serve_peers(peers, SocketAddr::new(node_ip(id), port), std::future::pending()).await;
             tracing::error!("node {id} does not serve peers any more: {served:?}");
         });
     }
-    PeerCalls::new(id, &members.peers, inbox, board).expect("the addresses are addresses")
+    (PeerCalls::new(id, &members.peers, inbox, board).expect("the addresses are addresses"), services)
 }

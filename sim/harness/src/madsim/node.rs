@@ -62,6 +62,14 @@ impl Clock for NodeHost {
         let now = now();
         Duration::from_nanos(self.timing.tick_time(now, due) - now)
     }
+
+    fn wall(&self) -> Nanos {
+        // Faults step it while the node lives.
+        self.stage.with(|cluster| {
+            let now = cluster.now;
+            cluster.process(self.id).timing.clock.wall(now)
+        })
+    }
 }
 
 impl Storage for NodeHost {

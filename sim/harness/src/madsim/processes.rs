@@ -4,13 +4,13 @@ use curp::{Address, Message, NodeId};
 use kv::Request;
 use node::Node;
 use server::etcd::EtcdFront;
-use server::rpc::{ClientCalls, Inbox};
+use server::rpc::{ClientCalls, EtcdCalls, Inbox};
 use server::{Arrival, CurpClient, CurpNode, Start};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use world::Endpoint;
 
-use super::client::CallerHost;
+use super::client::{CallerHost, Calls};
 use super::gateway::{self, GatewayHost};
 use super::grpc::{self, Grpc, Members};
 use super::node::{Executions, NodeHost};
@@ -130,12 +130,16 @@ impl Processes {
 async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNode<NodeHost>>, beside: Shared<(), EtcdFront<GatewayHost>>) {
     let Some(NodeLaunch { birth, timing, grpc, inbox, mut disk, executions }) = lock(&slot).launch.take() else { return };
     let gateway = stage.with(|cluster| cluster.has_gateways().then(|| cluster.gateway(id, &birth)));
-    let calls = grpc.as_ref().map(|(inbox, members)| grpc::serve(id, inbox.clone(), members));
+    let (calls, services) = grpc
+        .as_ref()
+        .map(|(inbox, members)| grpc::serve_peers(id, inbox.clone(), members))
+        .map_or((None, None), |(c, s)| (Some(c), Some(s)));
     let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
     let below = host.clone();
     let Birth { config, membership, first, files, state, entropy, .. } = birth;
     let state = crate::state::open(state);
-    let started = state.and_then(|state| CurpNode::start(host, Start { id, config, membership, first, files, state, entropy }));
+    let limits = stage.with(|cluster| cluster.limits.clone());
+    let started = state.and_then(|state| CurpNode::start(host, Start { id, config, membership, first, files, state, entropy, limits }));
     let node = match started {
         Ok((node, recovery)) => {
             stage.with(|cluster| cluster.note_recovery(id, recovery));
@@ -158,9 +162,17 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
             let members = grpc.map(|(_, members)| members);
             let front = gateway::start(below, node.clone(), gateway, members.as_deref());
             lock(&beside).running = Some(front.clone());
+            if let Some(services) = services {
+                grpc::serve_clients(id, services, Some(front.clone()));
+            }
             node.serve_beside(inbox, |arrival| front.take(arrival)).await;
         }
-        None => node.serve(inbox).await,
+        None => {
+            if let Some(services) = services {
+                grpc::serve_clients::<GatewayHost>(id, services, None);
+            }
+            node.serve(inbox).await;
+        }
     }
 }
 
@@ -168,10 +180,18 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
 async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, CurpClient<CallerHost>>) {
     let Some(ClientLaunch { life, entropy, grpc, inbox }) = lock(&slot).launch.take() else { return };
     let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.members.committed.clone()));
-    let calls = grpc.map(|(inbox, members)| ClientCalls::new(client, &members.clients, inbox).expect("the addresses are addresses"));
+    let is_etcd = stage.with(|cluster| cluster.plan.workload.is_etcd(client));
+    let calls = grpc.map(|(inbox, members)| {
+        let calls = if is_etcd {
+            EtcdCalls::new(client, &members.clients, inbox).map(Calls::Etcd)
+        } else {
+            ClientCalls::new(client, &members.clients, inbox).map(Calls::Native)
+        };
+        calls.expect("the addresses are addresses")
+    });
     let clock = stage.with(|cluster| cluster.callers.get(client as usize - 1).map(|caller| caller.clock.clone()));
     let host = Arc::new(CallerHost { stage, client, clock, calls });
-    let caller = if host.stage.with(|cluster| cluster.plan.workload.is_etcd(client)) {
+    let caller = if is_etcd {
         CurpClient::start_etcd(host, client, life, config, membership, entropy)
     } else {
         CurpClient::start(host, client, life, config, membership, entropy)

@@ -17,7 +17,7 @@ impl Scenario {
         let keys = self.keys.draw(&mut run) as u32;
         let heal_us = run.draw().range(self.heal_ms.0 * 1000..=self.heal_ms.1 * 1000);
         let (patience_us, retry_us) = (self.patience_us.draw(&mut run), self.retry_us.draw(&mut run));
-        let workload = Workload { clients, keys, patience_us, retry_us, etcd_clients: 0 };
+        let workload = Workload { clients, keys, patience_us, retry_us, etcd_clients: self.etcd_clients(draws, clients) };
         let execution_us_max = self.execution_us.draw(&mut run);
         let network = self.network.draw(&mut draws.sequence("plan.network", 0));
         let disk = self.disk.draw(&mut draws.sequence("plan.disk", 0));
@@ -48,6 +48,17 @@ impl Scenario {
             end: End { at_us_min: self.end_ms_min * 1000, liveness_bound_us: self.liveness_bound_ms * 1000 },
             fault,
             op: self.ops(draws, &bursts, clients, keys),
+        }
+    }
+
+    /// How many of the clients come through etcd's API.
+    fn etcd_clients(&self, draws: Draws, clients: u32) -> u32 {
+        let mut s = draws.sequence("plan.etcd", 0);
+        let (some, all, number) = (s.draw().below(100) < self.etcd_percent, s.draw().chance(0.25), s.draw().range(1..=clients.into()));
+        match (some, all) {
+            (false, _) => 0,
+            (true, true) => clients,
+            (true, false) => number as u32,
         }
     }
 

@@ -74,6 +74,9 @@ pub struct Scenario {
     /// Chance, in percent, that a run keeps its state machines in redb.
     #[serde(default = "Scenario::default_redb_percent")]
     pub redb_percent: u64,
+    /// Chance, in percent, that a run has clients of etcd's API: some of its clients, or now and then all.
+    #[serde(default = "Scenario::default_etcd_percent")]
+    pub etcd_percent: u64,
     /// What is done to the cluster.
     #[serde(default)]
     pub attack: Vec<Attack>,
@@ -88,6 +91,9 @@ impl Scenario {
     }
     fn default_redb_percent() -> u64 {
         10
+    }
+    fn default_etcd_percent() -> u64 {
+        25
     }
 
     /// Reads a scenario from its TOML; `file` is for error messages.

@@ -190,6 +190,14 @@ fn a_tree() {
     did(&mut s, 1, 5, ZkOp::CloseSession, ZkResult::Closed);
     did(&mut s, 2, 6, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
     s.broken("zookeeper", z::LINEARIZABLE, "c2: get(/a/e) → 1 (version 0) was invoked 1 ms after c1: close() → done had been acknowledged");
+    // Whether it is closed its client never heard; what it does from then on is of another session, which outlives it.
+    let mut s = begun();
+    begin(&mut s, 1, 5, Recipe::Zk(ZkOp::CloseSession));
+    s.client_of(1, ClientEvent::End { op: 5, result: None });
+    did(&mut s, 1, 6, create("/e", true, false), made("/e"));
+    did(&mut s, 2, 7, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Refused(ZkError::NoNode));
+    did(&mut s, 2, 8, ZkOp::GetData { path: "/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
+    s.quiet();
     let mut s = begun();
     did(&mut s, 3, 5, create("/a/n-", false, true), made("/a/n-0000000005"));
     s.broken("zookeeper", z::NUMBERED, "/a/n-0000000005 was made by operation 4 and by operation 5");
