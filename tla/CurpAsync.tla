@@ -11,7 +11,8 @@
 (* and counts for nobody before so many records of its sender are durable.   *)
 (* A crash takes the messages that still wait, and a restart finds the       *)
 (* durable records and perhaps some more, in order (a killed process leaves  *)
-(* its page cache).  The state machine is rebuilt from the log.              *)
+(* its page cache).  The state machine is rebuilt from the log, from a       *)
+(* snapshot or from its store on.                                            *)
 (*                                                                           *)
 (* Messages that have left are never lost from the sets they are in.  What a *)
 (* leader sends to its followers is its log: sent keeps it for each term, so *)
@@ -24,11 +25,16 @@
 (* Snapshots.  The log is kept whole here: a snapshot says what the log's    *)
 (* first entries come to, so taking one and dropping the entries it covers   *)
 (* change nothing but what a restart begins from.  A node that installs one  *)
-(* has the leader's committed prefix from then on, applied.                  *)
+(* has the leader's committed prefix from then on, applied.  A state machine *)
+(* may have a store of its own as well, which is written at other times than *)
+(* the log: a restart may find in it what no record on the disk says yet to  *)
+(* be committed.                                                             *)
 (* Membership.  The configuration of a node is that of its log.  Learners    *)
 (* are sent the log and nothing else; nodes that join later are there from   *)
 (* the beginning, with an empty disk and outside the configuration.          *)
 EXTENDS Curp
+
+CONSTANT Stores   \* whether state machines have a store of their own
 
 VARIABLES
   disk,    \* per node, what is durable: [t, v, c (commit), log, pool, s (snapshot's index)]
@@ -40,8 +46,9 @@ VARIABLES
   left,    \* per node and term it has left: record needed for an answer that
            \* its log equals the leader's up to 1, 2, ...
   early,   \* per leader, fast commands that are not executed yet
-  files,   \* per node: [made, base]: indexes of snapshots whose file may be complete, of
-           \* which no record is durable; up to where the log's entries were dropped
+  files,   \* per node: [made, base, kept]: indexes of snapshots whose file may be complete, of
+           \* which no record is durable; up to where the log's entries were dropped; up to
+           \* where what is applied is in the state machine's store, durably
   asr      \* synced results: [c, res]
 
 msgs  == <<asks, cast, left>>
@@ -112,7 +119,7 @@ Extend(n, es, more) ==
     /\ Write(n, [i \in 1..Len(es) |-> Ent(Len(log[n]) + i, es[i])] \o more)
 
 NoDisk == [t |-> 0, v |-> Nil, c |-> 0, log |-> <<>>, pool |-> {}, s |-> 0]
-NoFiles == [made |-> {}, base |-> 0]
+NoFiles == [made |-> {}, base |-> 0, kept |-> 0]
 Unsaid == [n |-> Nil, log |-> <<>>, commit |-> 0]
 InitAsync ==
     /\ disk = [n \in Node |-> [t |-> term[n], v |-> vote[n], c |-> commit[n], log |-> log[n],
@@ -388,21 +395,26 @@ Crash(n) ==
     /\ UNCHANGED <<term, vote, log, commit, applied, cfg, pool, client, reads, disks, sent, files, asr>>
 
 \* n finds the durable records and the first j of those on their way, and begins from a snapshot
-\* of the state at x: the last whose record is there.  The log it finds begins after b.
-Restart(n, j, x, b) ==
+\* of the state at x: the last whose record is there.  The log it finds begins after b.  If it has
+\* a store with a later state, up to s, it begins from that one (else s is x): no older one than it
+\* was told to have there, and none that it had not applied.  What is applied is committed.
+Restart(n, j, x, b, s) ==
     /\ role[n] = "D" /\ j \in 0..Len(pend[n]) /\ b <= Min2(files[n].base, x)
+    /\ s >= x /\ s >= files[n].kept /\ (s > x => Stores /\ s <= applied[n])
     /\ LET d == FoldAll(disk[n], Prefix(pend[n], j))
        IN /\ x = d.s \/ (x \in files[n].made /\ x > d.s /\ x <= Len(d.log))
+          /\ s <= Len(d.log)
           /\ term' = [term EXCEPT ![n] = d.t]
           /\ vote' = [vote EXCEPT ![n] = d.v]
           /\ SetLog(n, d.log)
           /\ pool' = [pool EXCEPT ![n] = d.pool]
-          /\ commit' = [commit EXCEPT ![n] = Max({x, Min2(d.c, Len(d.log))})]
-    /\ applied' = [applied EXCEPT ![n] = x]
+          /\ commit' = [commit EXCEPT ![n] = Max({s, Min2(d.c, Len(d.log))})]
+    /\ applied' = [applied EXCEPT ![n] = s]
     /\ role' = [role EXCEPT ![n] = "F"]
     /\ pend' = [pend EXCEPT ![n] = Prefix(@, j)]
     \* a file without a record is removed
-    /\ files' = [files EXCEPT ![n] = [made |-> IF x \in @.made THEN {x} ELSE {}, base |-> b]]
+    /\ files' = [files EXCEPT ![n] = [made |-> IF x \in @.made THEN {x} ELSE {}, base |-> b,
+                                      kept |-> IF s > x THEN s ELSE @.kept]]
     /\ UNCHANGED <<lead, client, er, acks, reads, crashes, disk, synced, msgs, sent, early, asr>>
 
 \* The disk of a node that is down is lost, and with it what the node promised: it never starts
@@ -431,6 +443,12 @@ SaveSnapshot(n, i) ==
     /\ disk' = [disk EXCEPT ![n].s = i]
     /\ files' = [files EXCEPT ![n].made = {x \in @ : x > i}]
     /\ UNCHANGED <<vars, pend, synced, msgs, sent, early, asr>>
+
+\* What is applied up to i is in the store of n's state machine.
+SaveState(n, i) ==
+    /\ Stores /\ Up(n) /\ i \in files[n].kept..applied[n]
+    /\ files' = [files EXCEPT ![n].kept = i]
+    /\ UNCHANGED <<vars, disks, msgs, sent, early, asr>>
 
 \* Entries up to i leave the log that n keeps: the log here has them still.
 CompactLog(n, i) ==
@@ -561,9 +579,11 @@ AsyncNext ==
     \/ \E n \in Node : StepDown(n)
     \/ \E n \in Node : \E k \in 1..Len(pend[n]) : Persist(n, k)
     \/ \E n \in Node : Crash(n)
-    \/ \E n \in Node : \E j \in 0..Len(pend[n]), x \in 0..Len(log[n]) : Restart(n, j, x, Min2(files[n].base, x))
+    \/ \E n \in Node : \E j \in 0..Len(pend[n]), x \in 0..Len(log[n]) :
+         \E s \in IF Stores THEN x..Max({x, applied[n]}) ELSE {x} : Restart(n, j, x, Min2(files[n].base, x), s)
     \/ \E n \in Node : Bug("repaired-node-votes") /\ disk[n] # NoDisk /\ LoseDisk(n)
     \/ \E n \in Node : TakeSnapshot(n)
+    \/ \E n \in Node : applied[n] > files[n].kept /\ SaveState(n, applied[n])
     \/ \E n \in Node : \E i \in files[n].made : SaveSnapshot(n, i)
     \/ \E n \in Node, t \in 1..MaxTerm : \E i \in 1..sent[t].commit : AsyncInstallSnapshot(n, t, i)
     \/ \E n \in Node, cl \in Client : AsyncSessionBegin(n, cl)

@@ -105,7 +105,9 @@ Elections ==
 Disks ==
     \* of a node that has stopped by itself nothing is left to crash
     \/ Is("Crash") /\ (Crash(At) \/ (Stopped(At) /\ UNCHANGED <<vars, async>>))
-    \/ Is("Restart") /\ \E j \in 0..Len(pend[At]) : Restart(At, j, Step.snap, Step.base)
+    \* of a node that has not begun nothing is there to crash
+    \/ Is("FailStart") /\ role[At] = "D" /\ UNCHANGED <<vars, async>>
+    \/ Is("Restart") /\ \E j \in 0..Len(pend[At]) : Restart(At, j, Step.snap, Step.base, Step.st)
          /\ Step.t = term'[At] /\ Step.v = vote'[At] /\ Step.com = commit'[At]
          /\ Step.last = Len(log'[At]) /\ Step.lt = LastT(log'[At]) /\ Step.pool = pool'[At]
          /\ cfg'[At] = [ver |-> Step.ver, voters |-> Step.vs, learners |-> Step.ls]
@@ -126,6 +128,7 @@ Disks ==
     \/ Is("LoseDisk") /\ LoseDisk(At)
 Snapshots_ ==
     \/ Is("TakeSnapshot") /\ TakeSnapshot(At) /\ Step.idx = applied[At] /\ Step.st = log[At][Step.idx].t
+    \/ Is("SaveState") /\ SaveState(At, Step.idx)
     \/ Is("SaveSnapshot") /\ SaveSnapshot(At, Step.idx) /\ Step.st = disk[At].log[Step.idx].t
     \/ Is("CompactLog") /\ CompactLog(At, Step.idx) /\ Step.st = log[At][Step.idx].t
     \/ Is("InstallSnapshot") /\ InTerm /\ Step.t \in 1..MaxTerm /\ sent[Step.t].n = Step.l

@@ -14,6 +14,9 @@ use crate::disk::{Change, Disk, Written};
 use crate::tables::{ReadId, Tables};
 use crate::value::{INT_MAX, Value};
 
+/// The kind of a fault.
+const STORE_CUT: &str = "store_cut";
+
 /// One step of the specification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -64,8 +67,10 @@ pub fn steps(tables: &mut Tables, events: &[Stamped]) -> Result<Vec<Step>, Conve
         disks: BTreeMap::new(),
         lost: BTreeSet::new(),
         asked: BTreeMap::new(),
-        outcomes: BTreeMap::new(),
         loaded: BTreeMap::new(),
+        running: BTreeSet::new(),
+        stopping: BTreeSet::new(),
+        cut: BTreeSet::new(),
         out: Vec::new(),
     };
     for (position, stamped) in events.iter().enumerate() {
@@ -88,10 +93,14 @@ struct Converter<'t> {
     lost: BTreeSet<NodeId>,
     /// Numbers of the requests made so far for each read.
     asked: BTreeMap<ReadId, Vec<u64>>,
-    /// What each entry came to, as first said.
-    outcomes: BTreeMap<Index, (Value, &'static str)>,
     /// Nodes about to start from what a store of theirs held, and up to where that is applied.
     loaded: BTreeMap<NodeId, Index>,
+    /// Nodes that have said what they start from, and did not crash since.
+    running: BTreeSet<NodeId>,
+    /// Nodes that have stopped by themselves, over what their disk did, and did not crash since.
+    stopping: BTreeSet<NodeId>,
+    /// Nodes whose power may fail at any call on their store's file.
+    cut: BTreeSet<NodeId>,
     out: Vec<Step>,
 }
 
@@ -149,7 +158,8 @@ impl Converter<'_> {
     }
 
     fn world(&mut self, i: u64, node: Option<NodeId>, event: &WorldEvent) -> Result<(), ConvertError> {
-        let node = || node.ok_or(ConvertError::NoNode(i));
+        let at = node;
+        let node = || at.ok_or(ConvertError::NoNode(i));
         match event {
             WorldEvent::Disk { file, offset, data } => {
                 let node = node()?;
@@ -168,12 +178,18 @@ impl Converter<'_> {
                 let n = self.tables.node(node);
                 self.push(i, "LoseDisk", vec![("n", n)]);
             }
+            // A start that failed before the node could say what it found. Without a reason for that, it is a crash of nothing.
             WorldEvent::Crash { .. } => {
-                let n = self.tables.node(node()?);
-                self.push(i, "Crash", vec![("n", n)]);
+                let node = node()?;
+                let reason = self.stopping.remove(&node) || self.cut.contains(&node);
+                let failed_start = !self.running.remove(&node) && reason;
+                let n = self.tables.node(node);
+                self.push(i, if failed_start { "FailStart" } else { "Crash" }, vec![("n", n)]);
             }
+            WorldEvent::Fatal { .. } => _ = self.stopping.insert(node()?),
+            WorldEvent::Fault { kind, .. } if kind == STORE_CUT => self.cut.extend(at),
             // A message that waits for nothing durable is caught by what its receiver does with it; a node that stops itself does not act.
-            WorldEvent::Send { .. } | WorldEvent::Fatal { .. } | WorldEvent::Pause | WorldEvent::Resume => {}
+            WorldEvent::Send { .. } | WorldEvent::Pause | WorldEvent::Resume => {}
             WorldEvent::Fault { .. } | WorldEvent::FaultEnd { .. } | WorldEvent::Heal => {}
         }
         Ok(())
@@ -252,14 +268,14 @@ impl Converter<'_> {
                     ("pool", t.command_set(pool.iter().copied())),
                     ("base", Value::Int(base.index)),
                     ("snap", Value::Int(*snapshot)),
+                    ("st", Value::Int(self.loaded.remove(&node).unwrap_or(*snapshot))),
                 ];
                 let in_force = members(t, membership);
                 self.push(i, "Restart", fields.into_iter().chain(in_force).collect());
-                let loaded = self.loaded.remove(&node).unwrap_or(*snapshot);
-                self.applied_before(i, node, *snapshot, loaded);
+                self.running.insert(node);
             }
             NodeEvent::LoadState { index, .. } => _ = self.loaded.insert(node, *index),
-            NodeEvent::SaveState { .. } => {}
+            NodeEvent::SaveState { index } => self.push(i, "SaveState", vec![("n", n), ("idx", Value::Int(*index))]),
             NodeEvent::UpdateTerm { term } => self.of_term(i, "UpdateTerm", n, *term),
             NodeEvent::StepDown { term } => self.of_term(i, "StepDown", n, *term),
             NodeEvent::Campaign { term } => self.of_term(i, "Campaign", n, *term),
@@ -312,7 +328,6 @@ impl Converter<'_> {
             }
             NodeEvent::Apply { index, id, outcome, .. } => {
                 let (c, out) = (id.map_or(Value::Int(0), |id| t.command(id)), applied(outcome));
-                self.outcomes.entry(*index).or_insert_with(|| (c.clone(), out));
                 self.push(i, "Apply", vec![("n", n), ("idx", Value::Int(*index)), ("c", c), ("out", Value::Text(out))]);
             }
             NodeEvent::PoolDrop { id } => {
@@ -365,16 +380,6 @@ impl Converter<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The specification knows no store beside the snapshot: a node that starts from one is a node that starts from its snapshot and applies at
-    /// once, with the same outcomes, what it had applied before.
-    fn applied_before(&mut self, i: u64, node: NodeId, from: Index, to: Index) {
-        for index in from + 1..=to {
-            let Some((c, out)) = self.outcomes.get(&index).cloned() else { return };
-            let n = self.tables.node(node);
-            self.push(i, "Apply", vec![("n", n), ("idx", Value::Int(index)), ("c", c), ("out", Value::Text(out))]);
-        }
     }
 
     fn of_term(&mut self, i: u64, action: &'static str, n: Value, term: u64) {

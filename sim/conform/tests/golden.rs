@@ -52,6 +52,7 @@ fn golden_traces_have_steps_of_every_action() {
         "ReadRequest",
         "Restart",
         "SaveSnapshot",
+        "SaveState",
         "ServeRead",
         "SessionBegin",
         "SessionEnd",

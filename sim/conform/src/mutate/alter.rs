@@ -21,6 +21,8 @@ const FAR: u64 = 1000;
 const TERMS_FAR: u64 = 4;
 /// Number of a command that nobody proposes.
 const UNKNOWN_SEQ: u64 = 999;
+/// Further than any log goes.
+const BEYOND: u64 = 100_000;
 
 struct Alterations<'v, 't> {
     view: &'v View<'t>,
@@ -195,9 +197,19 @@ impl Alterations<'_, '_> {
                 }
             }),
             NodeEvent::ReadRequest { .. } | NodeEvent::ReadIndex { .. } | NodeEvent::ServeRead { .. } => self.read(event),
-            // Stores beside the snapshot are no part of the specification.
-            NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => {}
+            // Nothing is in a store that was not applied.
+            NodeEvent::SaveState { .. } => self.beyond("SaveState.index", event),
+            NodeEvent::LoadState { .. } => self.beyond("LoadState.index", event),
         }
+    }
+
+    /// A store's index, where no log is.
+    fn beyond(&mut self, label: &'static str, event: &Node) {
+        self.with(label, event, |e| {
+            if let NodeEvent::SaveState { index } | NodeEvent::LoadState { index, .. } = e {
+                *index += BEYOND;
+            }
+        });
     }
 
     fn vote(&mut self, event: &Node, [of_term, of_candidate, of_pool]: [&'static str; 3]) {

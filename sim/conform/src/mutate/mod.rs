@@ -69,7 +69,6 @@ impl Family {
             Event::Client(ClientEvent::SendKeepAlive { .. }) | Event::Lease(_) => Some(Family::Leases),
             // Watches and recipes are no part of the specification.
             Event::Client(_) => None,
-            Event::Node(N::SaveState { .. } | N::LoadState { .. }) => None,
             Event::Node(N::LeaderPropose { entry, .. }) => Some(match entry.payload {
                 Payload::Command(_) | Payload::Own { .. } | Payload::Noop => Family::Rounds,
                 Payload::SessionBegin { .. } | Payload::SessionEnd { .. } => Family::Reads,
@@ -89,7 +88,9 @@ impl Family {
                 | N::BecomeLeader { .. }
                 | N::StepDown { .. },
             ) => Some(Family::Elections),
-            Event::Node(N::Restart { .. }) | Event::World(WorldEvent::Crash { .. }) => Some(Family::Disks),
+            Event::Node(N::Restart { .. } | N::SaveState { .. } | N::LoadState { .. }) | Event::World(WorldEvent::Crash { .. }) => {
+                Some(Family::Disks)
+            }
             Event::World(WorldEvent::Disk { .. }) => view::of_log(event).then_some(Family::Disks),
             Event::Node(N::ReadRequest { .. } | N::ReadIndex { .. } | N::ServeRead { .. }) => Some(Family::Reads),
             Event::World(WorldEvent::DiskRemove { .. } | WorldEvent::Send { .. } | WorldEvent::Fatal { .. } | WorldEvent::Pause) => None,

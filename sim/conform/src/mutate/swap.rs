@@ -85,6 +85,7 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         NodeEvent::Apply { index, id, outcome, .. } => {
             pair("Apply, the next Apply", own(&|e| matches!(e, NodeEvent::Apply { index: next, .. } if *next == index + 1)));
+            pair("Apply, SaveState", own(&|e| matches!(e, NodeEvent::SaveState { index: i } if i == index)));
             pair("Apply, TakeSnapshot", own(&|e| matches!(e, NodeEvent::TakeSnapshot { index: i, .. } if i == index)));
             pair("Apply, ServeRead", own(&|e| matches!(e, NodeEvent::ServeRead { applied, .. } if applied == index)));
             if matches!(outcome, Applied::Done(_)) {
@@ -169,7 +170,9 @@ fn node(view: &View<'_>, at: usize, event: &Node) -> Vec<Pair> {
         }
         // Any voter may stand for election, told to or not.
         NodeEvent::TransferLeader { .. } | NodeEvent::CompactLog { .. } => {}
-        NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => {}
+        NodeEvent::SaveState { .. } => {}
+        NodeEvent::LoadState { .. } if dropped(view, at) => pair("LoadState, Restart", own(&|e| matches!(e, NodeEvent::Restart { .. }))),
+        NodeEvent::LoadState { .. } => {}
         NodeEvent::RepeatVote { .. } | NodeEvent::PoolDrop { .. } | NodeEvent::ServeRead { .. } => {}
     }
     out

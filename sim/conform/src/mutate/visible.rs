@@ -18,7 +18,11 @@ pub(super) fn dropped(view: &View<'_>, at: usize) -> bool {
         Event::Client(ClientEvent::SendKeepAlive { .. }) => leases::dropped(view, at),
         Event::Client(event) => client_dropped(view, at, event),
         Event::World(WorldEvent::Crash { .. }) => {
-            view.events[at].node.is_some_and(|node| restarts(view, at, node) && !stopped(view, at, node))
+            // Of the crashes before a start, the others were of starts that failed.
+            let runs = |node| view.earlier(at).find(|(_, n, _)| *n == node).is_some_and(|(q, ..)| view.crash(q, node) == Some(at));
+            let restart = |node| view.later(at).find(|(_, n, e)| *n == node && matches!(e, NodeEvent::Restart { .. }));
+            let begins = |node| restart(node).is_some_and(|(q, ..)| view.crash(at, node).is_none_or(|crash| crash > q));
+            view.events[at].node.is_some_and(|node| runs(node) && begins(node) && !stopped(view, at, node))
         }
         Event::World(WorldEvent::Disk { .. }) => view.events[at].node.is_some_and(|node| view.writes(at, node) >= FRAMES),
         Event::World(_) => false,
@@ -86,8 +90,11 @@ fn node_dropped(view: &View<'_>, at: usize, node: NodeId, event: &Node) -> bool 
             view.life(at, node).any(|(_, _, e)| matches!(e, NodeEvent::ReadIndex { term: t, round: r, .. } if (t, r) == (term, round)))
         }
         NodeEvent::ReadIndex { term, round, .. } => granted_alone(view, at, *term, *round),
-        // That a read was served changes nothing; stores beside the snapshot are no part of the specification.
-        NodeEvent::ServeRead { .. } | NodeEvent::SaveState { .. } | NodeEvent::LoadState { .. } => false,
+        // That a read was served changes nothing.
+        NodeEvent::ServeRead { .. } => false,
+        // That something was stored need not be said; what was said to be stored must be found.
+        NodeEvent::SaveState { .. } => false,
+        NodeEvent::LoadState { .. } => stored(view, at, node),
     }
 }
 
@@ -109,6 +116,14 @@ fn counts(view: &View<'_>, at: usize, leader: NodeId, (term, peer, index): (Term
     let others = in_force.voters.iter().filter(|of| **of != leader && acknowledged(**of)).count();
     let own = usize::from(in_force.is_voter(leader));
     in_force.is_voter(peer) && !acknowledged(peer) && others + own < in_force.voters.len() / 2 + 1
+}
+
+/// Whether the node's store had more, as it had said, than the snapshot from which it would start without it.
+fn stored(view: &View<'_>, at: usize, node: NodeId) -> bool {
+    let snapshot =
+        view.life(at, node).find_map(|(_, _, e)| if let NodeEvent::Restart { snapshot, .. } = e { Some(*snapshot) } else { None });
+    let more = |snapshot| view.earlier(at).any(|(_, n, e)| n == node && matches!(e, NodeEvent::SaveState { index } if *index > snapshot));
+    snapshot.is_some_and(more)
 }
 
 /// Whether the snapshot's record became durable for certain: entries were dropped after it, and no other one can have been the reason.
@@ -149,10 +164,6 @@ pub(super) fn read_of(view: &View<'_>, at: usize, term: Term, round: u64) -> Opt
         NodeEvent::ReadRequest { term: t, round: r, read, .. } if (*t, *r) == (term, round) => Some(*read),
         _ => None,
     })
-}
-
-fn restarts(view: &View<'_>, at: usize, node: NodeId) -> bool {
-    view.later(at).any(|(_, n, e)| n == node && matches!(e, NodeEvent::Restart { .. }))
 }
 
 /// Whether the node has stopped by itself: a crash takes nothing then.

@@ -47,7 +47,7 @@ fn events_of_elections() {
     };
     assert_eq!(
         one(restart),
-        r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}, base |-> 1, snap |-> 2, ver |-> <<1, 4>>, vs |-> {1, 2}, ls |-> {3}"#
+        r#""Restart", i |-> 1, n |-> 2, t |-> 3, v |-> 0, com |-> 2, last |-> 4, lt |-> 2, pool |-> {1}, base |-> 1, snap |-> 2, st |-> 2, ver |-> <<1, 4>>, vs |-> {1, 2}, ls |-> {3}"#
     );
     assert_eq!(one(NodeEvent::UpdateTerm { term: 3 }), r#""UpdateTerm", i |-> 1, n |-> 2, t |-> 3"#);
     assert_eq!(one(NodeEvent::StepDown { term: 3 }), r#""StepDown", i |-> 1, n |-> 2, t |-> 3"#);
@@ -231,12 +231,30 @@ fn what_becomes_durable_is_a_step_and_other_things_of_the_world_are_not() {
     let told = told(&trace);
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].ends_with(r#"n |-> 2, k |-> 3, unseen |-> FALSE, t |-> 1, v |-> 3, com |-> 0, kept |-> 0, es |-> <<[t |-> 1, k |-> "noop", v |-> 0, cfg |-> {}, lrn |-> {}, fi |-> 0]>>, pool |-> {1}, snap |-> 0, st |-> 0, cut |-> FALSE"#), "{}", told[0]);
-    assert!(told[1].starts_with(r#""Crash""#));
+    assert!(told[1].starts_with(r#""FailStart""#), "it never said what it starts from");
     assert!(
         told[2].contains(r#"k |-> 0, unseen |-> FALSE, t |-> 0, v |-> 0, com |-> 0, kept |-> 0, es |-> <<>>, pool |-> {}"#),
         "{}",
         told[2]
     );
+}
+
+#[test]
+fn a_start_that_fails_for_a_reason_is_no_crash() {
+    let mut trace = Trace::new();
+    let crash = |trace: &mut Trace, node| trace.world(Some(node), WorldEvent::Crash { power: true, in_flight: 0, lost_bytes: 0 });
+    let cut = |kind: &str| WorldEvent::Fault { fault: 1, kind: kind.into(), what: "so".into() };
+    crash(&mut trace, 1);
+    trace.world(Some(1), WorldEvent::Fatal { reason: "so".into() });
+    crash(&mut trace, 1);
+    crash(&mut trace, 1);
+    trace.world(Some(2), cut("crash"));
+    crash(&mut trace, 2);
+    trace.world(Some(2), cut(STORE_CUT));
+    crash(&mut trace, 2);
+    crash(&mut trace, 3);
+    let names: Vec<_> = told(&trace).into_iter().map(|step| step.split('"').nth(1).unwrap_or_default().to_owned()).collect();
+    assert_eq!(names, ["Crash", "FailStart", "Crash", "Crash", "FailStart", "Crash"]);
 }
 
 #[test]
