@@ -27,8 +27,7 @@ pub(super) const ADMIN_MAX: Duration = WAIT_SYNCED_MAX;
 /// Calls under way from one node to another; further messages are lost, as with a full socket. So a node that answers late gets less, and
 /// can catch up.
 const PEER_CALLS_MAX: usize = 32;
-/// Calls under way from a client to a node. Questions of watches are not among them: each stays open until there is something to say, so a client
-/// with a few watches would have no call left, and none for its watches in turn.
+/// Calls under way from a client to a node.
 pub(super) const CLIENT_CALLS_MAX: usize = 8;
 /// Calls under way from a gateway to a node: it asks for many at a time, and each of its watchers has a question open.
 const GATEWAY_CALLS_MAX: usize = 4096;
@@ -133,6 +132,8 @@ impl ClientCalls {
     pub fn send(&self, to: NodeId, message: Message<Request>) {
         let Message::Request(request) = message else { return };
         let Some((channel, calls)) = self.ways.get(to) else { return };
+        // A watch's question stays open until there is something to say: if it counted, a client with a few watches would have no call left, and
+        // none for each of its watches in turn.
         let permit = if matches!(request, Ask::Watch { .. }) { None } else { Some(calls.try_acquire_owned()) };
         let Ok(permit) = permit.transpose() else { return };
         let (mut node, inbox, client) = (CurpClient::new(channel), self.inbox.clone(), self.client);

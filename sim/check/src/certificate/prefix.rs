@@ -1,5 +1,8 @@
 //! Serializable reads: any node may answer them, from what it has applied, however old. So there is no real time to keep but one: what a read
 //! reflects was asked for before the read was answered. That its answer is that of its prefix, the replay says.
+//!
+//! Deliberately absent: that a client's reads do not go back. A node that starts again serves what it has applied so far, which may be less than what
+//! it served before; clients are told no more than "a prefix".
 
 use history::Operation;
 

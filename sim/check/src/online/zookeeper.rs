@@ -40,9 +40,9 @@ impl Zookeeper {
         let Event::Client(event) = &stamped.event else { return };
         let client = stamped.client.unwrap_or(0);
         match event {
-            ClientEvent::Begin { op, recipe: Recipe::Zk(what) } => {
+            ClientEvent::Begin { op, recipe: Recipe::Zk(asked) } => {
                 self.of.insert(*op, (client, self.sessions.get(&client).copied().unwrap_or(0)));
-                if matches!(what, ZkOp::CloseSession) {
+                if *asked == ZkOp::CloseSession {
                     self.closing.insert(*op);
                 }
             }
