@@ -2,12 +2,14 @@
 #![cfg(madsim)]
 
 use client::{Client, Gateway, GatewayConfig, gateway_address};
-use curp::{Address, ClientAddress, Config, Membership, Message, Nanos, NodeId, Outgoing, Reply, TaskId};
+use curp::{
+    Address, CallError, ClientAddress, Config, Membership, Message, Nanos, NodeId, Outgoing, Reply, Request as Ask, Synced, TaskId,
+};
 use kv::Request as Command;
 use node::{Node, Write};
 use server::etcd::wire::etcdserverpb as w;
 use server::etcd::{EtcdFront, EtcdHost, EtcdServices};
-use server::rpc::{self, Board, Channel, ClientCalls, PeerCalls, Services};
+use server::rpc::{self, Board, Channel, ClientCalls, EtcdCalls, PeerCalls, Services};
 use server::{Clock, CurpNode, Host, Processor, Start, Storage, Transport};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -352,5 +354,104 @@ fn leases_are_named_kept_alive_and_gone() {
         assert_eq!(kv.range(get("a")).await.expect("it is read").into_inner().count, 0, "its time is over");
         say.send(w::LeaseKeepAliveRequest { id: granted.id }).expect("it listens");
         assert_eq!(kept.message().await.expect("it goes on").expect("it goes on").ttl, 0, "there is none to keep");
+    });
+}
+
+/// A client of these services that speaks in messages, and what it is answered.
+struct Messages {
+    calls: EtcdCalls,
+    inbox: UnboundedReceiver<client::Input>,
+}
+
+impl Messages {
+    fn new() -> Self {
+        let (answers, inbox) = unbounded_channel();
+        Messages { calls: EtcdCalls::new(4, &[(1, "10.0.0.1:2379".to_owned())].into(), answers).expect("an address"), inbox }
+    }
+
+    fn say(&self, request: Ask<Command>) {
+        self.calls.send(1, Message::Request(request));
+    }
+
+    async fn reply(&mut self) -> Reply<Command> {
+        match self.inbox.recv().await.expect("the calls are there") {
+            client::Input::Message { from: 1, reply } => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn call(&mut self, nonce: u64, command: Command) -> Result<Synced<kv::Response>, CallError> {
+        self.say(Ask::Call { nonce, command: Arc::new(command) });
+        match self.reply().await {
+            Reply::Answer { nonce: answered, result } if answered == nonce => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn pull(&mut self, number: u64, pull: u64, start_revision: u64, progress: bool) -> Option<kv::WatchResponse> {
+        let create = Arc::new(kv::WatchCreateRequest { key: "a".into(), start_revision, ..Default::default() });
+        self.say(Ask::Watch { watch: (4, number), pull, create, progress });
+        match self.reply().await {
+            Reply::Watch { watch, pull: answered, response } if (watch, answered) == ((4, number), pull) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn put_command(value: &str) -> Command {
+    Command::Put(kv::PutRequest { key: "a".into(), value: value.into(), ..Default::default() })
+}
+
+#[test]
+fn a_client_that_speaks_in_messages_has_the_same_answers() {
+    simulate(|_| async {
+        let mut client = Messages::new();
+        let put = Ok(Synced { revision: 2, response: kv::Response::Put { prev_kv: None } });
+        assert_eq!(client.call(1, put_command("1")).await, put);
+        // An error that is the result has a revision; what was never done has none.
+        let revoke = Command::LeaseRevoke(kv::LeaseRevokeRequest { id: 9, stamp: None });
+        let gone = Ok(Synced { revision: 2, response: kv::Response::Error(kv::Error::LeaseNotFound) });
+        assert_eq!(client.call(2, revoke).await, gone);
+        let long = Command::LeaseGrant(kv::LeaseGrantRequest { ttl: kv::LEASE_TTL_MAX + 1, id: 0 });
+        assert_eq!(client.call(3, long).await, Err(CallError::Invalid(kv::Error::LeaseTtlTooLarge.message().to_owned())));
+        let mut leases = Vec::new();
+        for nonce in 4..=5 {
+            let unnamed = Command::LeaseGrant(kv::LeaseGrantRequest { ttl: 30, id: 0 });
+            match client.call(nonce, unnamed).await.expect("it is granted").response {
+                kv::Response::LeaseGrant { id, ttl: 30 } => leases.push(id),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(leases[0] > 0 && leases[0] != leases[1], "{leases:?}");
+        let keep = Arc::new(Command::LeaseKeepAlive(kv::LeaseKeepAliveRequest { id: leases[0] }));
+        client.say(Ask::Read { read: (4, 1), command: keep });
+        let Reply::Read { read: (4, 1), synced, .. } = client.reply().await else { panic!("a keep-alive is a read") };
+        assert_eq!(synced.response, kv::Response::LeaseKeepAlive { id: leases[0], ttl: 30 });
+    });
+}
+
+#[test]
+fn a_watcher_is_asked_one_response_at_a_time() {
+    simulate(|_| async {
+        let mut client = Messages::new();
+        for (nonce, value) in [(1, "1"), (2, "2")] {
+            client.call(nonce, put_command(value)).await.expect("it is written");
+        }
+        // It says how far it has been told, not how far the store is: who goes on elsewhere begins after that.
+        let begun = client.pull(7, 1, 2, false).await.expect("it is there");
+        assert_eq!((begun.created, begun.revision), (true, 1));
+        assert_eq!(client.pull(7, 1, 2, false).await.as_ref(), Some(&begun), "asked again, it says the same");
+        let told = client.pull(7, 2, 2, false).await.expect("it is there");
+        assert_eq!((told.events.len(), told.revision), (2, 3));
+        let far = client.pull(7, 3, 2, true).await.expect("it is there");
+        assert_eq!((far.events.len(), far.revision), (0, 3));
+        assert_eq!(client.pull(8, 2, 2, false).await, None, "nobody knows of that one");
+        // Of the future it knows no more than anyone.
+        let begun = client.pull(9, 1, 50, false).await.expect("it is there");
+        assert_eq!((begun.created, begun.revision), (true, 3));
+        let far = client.pull(9, 2, 50, true).await.expect("it is there");
+        assert!(far.revision <= 3, "{far:?}");
+        client.say(Ask::Unwatch { watch: (4, 7) });
+        assert_eq!(client.pull(7, 4, 2, false).await, None);
     });
 }

@@ -12,13 +12,35 @@ fn drawn(name: &str, seed: u64) -> Plan {
 
 fn passes(engine: Engine, seeds: u64) {
     let mut sums = std::collections::BTreeMap::<&str, u64>::new();
-    for name in ["standard", "recovery", "partitions", "power", "reads", "membership", "snapshots"] {
+    for name in [
+        "standard",
+        "recovery",
+        "partitions",
+        "power",
+        "reads",
+        "membership",
+        "snapshots",
+        "leases",
+        "watches",
+        "locks",
+        "registry",
+        "zookeeper",
+    ] {
         for seed in 1..=seeds {
             let (report, _) = run(&drawn(name, seed), &RunOptions { engine, ..RunOptions::default() });
             let named = format!("seed {seed} of {name} on {}", engine.name());
             let bad = |report: &RunReport| !matches!(report.verdict, Verdict::Pass | Verdict::Vacuous);
             assert!(!bad(&report), "{named}: {:#?}", report.findings);
-            for probe in ["call_sent", "call_proposed", "call_answered", "unknown_outcome", "over_grpc"] {
+            for probe in [
+                "call_sent",
+                "call_proposed",
+                "call_answered",
+                "unknown_outcome",
+                "watch_told",
+                "watch_resumed",
+                "op_lease_keep_alive",
+                "over_grpc",
+            ] {
                 *sums.entry(probe).or_default() += report.probes[probe];
             }
         }

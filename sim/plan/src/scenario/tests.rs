@@ -76,6 +76,22 @@ fn a_swarm_is_diverse() {
 }
 
 #[test]
+fn some_runs_have_clients_of_etcd_and_differ_in_nothing_else() {
+    for scenario in scenarios() {
+        let native = Scenario { etcd_percent: 0, ..scenario.clone() };
+        let (mut some, mut all) = (0, 0);
+        for seed in SEEDS {
+            let mut plan = scenario.draw(seed);
+            some += usize::from(plan.workload.etcd_clients > 0);
+            all += usize::from(plan.workload.etcd_clients == plan.workload.clients);
+            plan.workload.etcd_clients = 0;
+            assert_eq!(plan, native.draw(seed));
+        }
+        assert!((50..110).contains(&some) && (10..60).contains(&all), "{some} and {all} of {SEEDS:?} in {}", scenario.name);
+    }
+}
+
+#[test]
 fn elections_have_time_after_the_heal() {
     for plan in scenarios().iter().flat_map(|s| (0..100).map(|seed| s.draw(seed))) {
         let round_us = 2 * (plan.network.latency_us_max + plan.network.jitter_us_max) + plan.disk.sync_us_max;
