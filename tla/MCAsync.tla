@@ -54,6 +54,8 @@ NeverAgain     == \A l \in Leaders : ~(crashes > 0 /\ applied[l] > 1)
 \* a snapshot takes the place of a log, and a restart begins from one
 NeverCut       == [][~ \E n \in Node : Up(n) /\ files'[n].base > files[n].base]_<<vars, async>>
 NeverFromSnapshot == [][~ \E n \in Node : role[n] = "D" /\ role'[n] = "F" /\ applied'[n] > 0]_<<vars, async>>
+\* a restart finds in a store what no record found on the disk says to be committed
+NeverFromStore == [][~ \E n \in Node : role[n] = "D" /\ role'[n] = "F" /\ pend'[n] = <<>> /\ commit'[n] > disk[n].c]_<<vars, async>>
 \* a learner is made a voter, and that is applied; a leader that is no voter any more still leads
 NeverPromoted  == \A n \in Node : ~ (applied[n] > 2 /\ CfgOf(Applied(n)).voters \ Voters0 # {})
 NeverOutside   == \A n \in Leaders : n \in cfg[n].voters

@@ -18,6 +18,13 @@ const NOBODY: ReadId = (9999, 9999);
 const EXACT: i64 = 900;
 
 impl View<'_> {
+    /// Each lease is a trace for TraceLease.tla: without one, nobody looks at promotions.
+    pub(super) fn names_a_lease(&self) -> bool {
+        let of_one =
+            |e: &Event| matches!(e, Event::Lease(e) if !matches!(e, LeaseEvent::PromoteLeases { .. } | LeaseEvent::DemoteLeases { .. }));
+        self.events.iter().any(|event| of_one(&event.event))
+    }
+
     fn lease_event(&self, at: usize) -> Option<(NodeId, &LeaseEvent)> {
         match (&self.events[at].event, self.events[at].node) {
             (Event::Lease(event), Some(node)) => Some((node, event)),

@@ -255,6 +255,9 @@ fn made(base: usize, trace: &[Stamped], family: Family, kind: Kind, candidate: &
 impl View<'_> {
     /// The visible changes of a kind to events of a family, in the trace's order.
     fn candidates(&self, family: Family, kind: Kind) -> Vec<Candidate> {
+        if family == Family::Leases && !self.names_a_lease() {
+            return Vec::new();
+        }
         let places = (0..self.events.len()).filter(|at| Family::of(&self.events[*at].event) == Some(family));
         let mut out = Vec::new();
         for at in places {
