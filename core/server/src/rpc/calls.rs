@@ -132,10 +132,14 @@ impl ClientCalls {
     pub fn send(&self, to: NodeId, message: Message<Request>) {
         let Message::Request(request) = message else { return };
         let Some((channel, calls)) = self.ways.get(to) else { return };
-        // A watch's question stays open until there is something to say: if it counted, a client with a few watches would have no call left, and
-        // none for each of its watches in turn.
-        let permit = if matches!(request, Ask::Watch { .. }) { None } else { Some(calls.try_acquire_owned()) };
-        let Ok(permit) = permit.transpose() else { return };
+        // A watcher's question stands open for as long as there is nothing to tell: a few of them must not keep everything else from the node.
+        let permit = match &request {
+            Ask::Watch { .. } | Ask::Unwatch { .. } => None,
+            _ => match calls.try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return,
+            },
+        };
         let (mut node, inbox, client) = (CurpClient::new(channel), self.inbox.clone(), self.client);
         let (waits, ways) = (self.waits.clone(), self.ways.clone());
         tokio::spawn(async move {

@@ -23,8 +23,10 @@ use crate::etcd::convert::{self, Answer, Call};
 use crate::etcd::wire::etcdserverpb::{self as w, watch_request::RequestUnion};
 use crate::etcd::{CallName, named, status_in};
 
-/// A watcher that is asked nothing for so long is no more wanted: its client has gone on elsewhere.
+/// A watcher that is asked nothing for so long, after its last response was taken, is no more wanted.
 const IDLE_MAX: Duration = Duration::from_secs(20);
+/// Who waits for a response asks again and again: after this time without a question the client has gone on elsewhere.
+const FORSAKEN_MAX: Duration = ADMIN_MAX;
 /// The watcher's name on its stream, where it is alone.
 const WATCHER: WatchId = 0;
 
@@ -176,7 +178,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 biased;
-                pull = timeout(IDLE_MAX, pulls.recv()) => match pull {
+                pull = timeout(if self.wanted.is_some() { FORSAKEN_MAX } else { IDLE_MAX }, pulls.recv()) => match pull {
                     Ok(Some((pull, progress))) => {
                         if self.asked(pull) && progress {
                             say(RequestUnion::ProgressRequest(w::WatchProgressRequest {}));

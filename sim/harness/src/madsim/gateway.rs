@@ -6,7 +6,7 @@ use kv::Request;
 use node::Node;
 use server::etcd::{Caller, EtcdFront, EtcdHost};
 use server::rpc::ClientCalls;
-use server::{Clock, CurpNode};
+use server::{Arrival, Clock, CurpNode};
 use std::sync::Arc;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Duration;
@@ -57,9 +57,10 @@ impl Clock for GatewayHost {
 impl EtcdHost for GatewayHost {
     fn send(&self, to: NodeId, message: Message<Request>) {
         let from = Address::Client(client::gateway_address(self.below.id));
-        match &self.calls {
-            Some(calls) => calls.send(to, message),
-            None => self.below.stage.with(|cluster| cluster.send(from, Address::Node(to), message)),
+        match (&self.calls, &self.below.within) {
+            (Some(_), Some(within)) if to == self.below.id => drop(within.send(Arrival::Message { from, message })),
+            (Some(calls), _) => calls.send(to, message),
+            (None, _) => self.below.stage.with(|cluster| cluster.send(from, Address::Node(to), message)),
         }
     }
 

@@ -134,7 +134,8 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
         .as_ref()
         .map(|(inbox, members)| grpc::serve_peers(id, inbox.clone(), members))
         .map_or((None, None), |(c, s)| (Some(c), Some(s)));
-    let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls });
+    let within = grpc.as_ref().map(|(inbox, _)| inbox.clone());
+    let host = Arc::new(NodeHost { stage: stage.clone(), id, life: birth.life, timing, executions, calls, within });
     let below = host.clone();
     let Birth { config, membership, first, files, state, entropy, .. } = birth;
     let state = crate::state::open(state);
