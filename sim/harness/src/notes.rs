@@ -250,6 +250,10 @@ impl Cluster {
             for probe in probes::of_answer(&request, response) {
                 self.observer.fire(probe, None);
             }
+            let left_unnamed = |planned: &plan::Op| planned.id == op && matches!(planned.action, plan::Action::Grant { made: true, .. });
+            if matches!(response, Response::LeaseGrant { .. }) && self.plan.op.iter().any(left_unnamed) {
+                self.observer.fire(const { probe("op_lease_grant_unnamed") }, None);
+            }
         }
     }
 

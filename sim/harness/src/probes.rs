@@ -89,10 +89,8 @@ pub(crate) fn of_answer(request: &Request, response: &Response) -> Vec<usize> {
             fire(true, const { probe("op_compact") });
             fire(*physical, const { probe("op_compact_physical") });
         }
-        Request::LeaseGrant(LeaseGrantRequest { ttl: _, id }) => {
-            fire(true, const { probe("op_lease_grant") });
-            fire(*id == LEASE_NONE, const { probe("op_lease_grant_unnamed") });
-        }
+        // By the time of the answer it has a name, whoever gave it one: the plan knows (`op_lease_grant_unnamed`).
+        Request::LeaseGrant(LeaseGrantRequest { ttl: _, id: _ }) => fire(true, const { probe("op_lease_grant") }),
         // A client has no stamp to put on it.
         Request::LeaseRevoke(LeaseRevokeRequest { id: _, stamp: _ }) => fire(true, const { probe("op_lease_revoke") }),
         Request::LeaseKeepAlive(LeaseKeepAliveRequest { id: _ }) => {
