@@ -66,9 +66,19 @@ pub(crate) fn may_write(request: &Request) -> bool {
     }
 }
 
-/// Calls `f` with each place the request may touch, and whether it may write there: the conflict rule, from the request's words alone.
+/// Calls `f` with each place the request may touch, and whether it may write there: the conflict rule, from the request's words alone. Two that
+/// write nothing change nothing for each other, however much they read: of them alone `conflict` says more than this, as the protocol does.
 pub(crate) fn accesses<'a>(request: &'a Request, f: &mut dyn FnMut(Place<'a>, bool)) {
-    if depends_on_state(request) { f(Place::All, true) } else { named(request, f) }
+    if depends_on_state(request) { f(Place::All, may_change(request)) } else { named(request, f) }
+}
+
+/// Whether a request can change anything: it may write, and not only where there is no key.
+fn may_change(request: &Request) -> bool {
+    match request {
+        Request::DeleteRange(delete) => lies_in(&delete.key, &delete.key, delete.range_end.as_ref()),
+        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(may_change),
+        other => may_write(other),
+    }
 }
 
 fn named<'a>(request: &'a Request, f: &mut dyn FnMut(Place<'a>, bool)) {

@@ -7,7 +7,7 @@ use check::certificate::{Certificate, certify};
 use check::{Budget, Finding, JudgeError, Judgement, Level, Verdict, cross_check, judge};
 use curp::{ConflictCheck, ProposeId};
 use history::{AppliedCommand, Operation, Outcome};
-use kv::{Error, KeyValue, Request, Response};
+use kv::{Bytes, Error, KeyValue, Request, Response};
 use support::*;
 
 const OK: Response = Response::Put { prev_kv: None };
@@ -323,9 +323,36 @@ fn what_depends_on_the_state_conflicts_with_all() {
     assert_eq!(judged(&[g, after], &log).verdict, Verdict::Ok);
 }
 
+/// Two reads have no order, however much they read: one that all writes matter to passes nothing on from one read to the next.
+#[test]
+fn reads_hand_no_order_on() {
+    let a = synced(pending(0, put("a", "1"), 0), 15, 2, OK);
+    let b = synced(pending(1, put("b", "1"), 0), 50, 3, OK);
+    let c = synced(fast(pending(2, put("c", "1"), 0), 10, OK), 60, 4, OK);
+    let read = served_at(synced(pending(3, get("j"), 20), 30, 2, Response::Range { kvs: vec![], count: 0, more: false }), 2);
+    let leases = served_at(synced(pending(4, Request::LeaseLeases, 0), 40, 3, Response::LeaseLeases { leases: vec![] }), 3);
+    let log = log(&[(2, &a), (3, &b), (4, &c)]);
+    // In the log: a, the read, b, the list, c; and c was answered before the read began.
+    assert_eq!(judged(&[a.clone(), b.clone(), c.clone(), read.clone(), leases.clone()], &log).verdict, Verdict::Ok);
+    // A write between the two that they conflict with hands it on.
+    let j = synced(Operation { op: put("j", "1"), ..b }, 50, 3, OK);
+    let log = [log[0].clone(), AppliedCommand { command: j.op.clone(), ..log[1].clone() }, log[2].clone()];
+    refused(&[a, j, c, read, leases], &log, Finding::Log, "conflicting directly or through others");
+}
+
 /// Positions of the history in log order: `instance` makes them so. Whether `a` must stay before `b`.
 fn conflicts(history: &[Operation], a: usize, b: usize) -> bool {
-    a < b && history[a].op.conflicts(&history[b].op)
+    a < b && history[a].op.conflicts(&history[b].op) && (writes(&history[a].op) || writes(&history[b].op))
+}
+
+fn writes(request: &Request) -> bool {
+    match request {
+        Request::Range(_) | Request::LeaseLeases | Request::LeaseKeepAlive(_) | Request::LeaseTimeToLive(_) => false,
+        // From a key to one that is not after it there is none.
+        Request::DeleteRange(delete) => delete.range_end.as_ref().is_none_or(|end| *end == Bytes::from("\0") || *end > delete.key),
+        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(writes),
+        _ => true,
+    }
 }
 
 #[test]

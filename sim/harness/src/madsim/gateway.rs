@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Duration;
 
-use super::grpc::Members;
+use super::grpc::{GrpcCaller, Members};
 use super::node::NodeHost;
 use crate::profile::{self, Part};
 
@@ -31,7 +31,8 @@ pub(crate) fn start(
     members: Option<&Members>,
 ) -> EtcdFront<GatewayHost> {
     let (inbox, mut replies) = unbounded_channel();
-    let calls = members.map(|m| ClientCalls::of_gateway(below.id, &m.clients, inbox).expect("the addresses are addresses"));
+    let calls = members
+        .map(|m| ClientCalls::of_gateway(below.id, &m.at(GrpcCaller::Gateway(below.id)), inbox).expect("the addresses are addresses"));
     let front = EtcdFront::start(Arc::new(GatewayHost { below, node, calls }), gateway);
     let receiver = front.clone();
     tokio::spawn(async move {

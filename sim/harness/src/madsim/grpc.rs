@@ -15,15 +15,26 @@ use world::Endpoint;
 use crate::cluster::Cluster;
 use crate::observe::probe;
 
-const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 /// Where the peers of a node whose address was changed find it.
 const OTHER_PEER_PORT: u16 = 2381;
+/// The ports for clients and gateways are those after this. madsim's server accepts one call of a port at a time, which takes a message's way: each
+/// caller has a port of its own at every node, so that none waits for the calls of the others. On a real network nobody would.
+const FIRST_CALLER_PORT: u16 = 3000;
+
+/// Who calls a node as a client does.
+#[derive(Clone, Copy)]
+pub(crate) enum GrpcCaller {
+    /// A client.
+    Client(u32),
+    /// The gateway of a node.
+    Gateway(NodeId),
+}
 
 /// Where each node is.
 pub(crate) struct Members {
-    /// For clients.
-    pub(crate) clients: BTreeMap<NodeId, String>,
+    nodes: NodeId,
+    clients: u32,
     /// For peers.
     pub(crate) peers: BTreeMap<NodeId, String>,
     /// Whether the plan gives nodes other addresses.
@@ -45,6 +56,29 @@ pub(crate) fn client_ip(client: u32) -> IpAddr {
     Ipv4Addr::new(10, 0, 1, client as u8).into()
 }
 
+fn addresses(nodes: NodeId, port: u16) -> BTreeMap<NodeId, String> {
+    (1..=nodes).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect()
+}
+
+impl Members {
+    fn callers(&self) -> impl Iterator<Item = GrpcCaller> {
+        (1..=self.clients).map(GrpcCaller::Client).chain((1..=self.nodes).map(GrpcCaller::Gateway))
+    }
+
+    fn port(&self, caller: GrpcCaller) -> u16 {
+        let place = match caller {
+            GrpcCaller::Client(client) => client,
+            GrpcCaller::Gateway(id) => self.clients + id as u32,
+        };
+        FIRST_CALLER_PORT + place as u16
+    }
+
+    /// Where this caller finds each node.
+    pub(crate) fn at(&self, caller: GrpcCaller) -> BTreeMap<NodeId, String> {
+        addresses(self.nodes, self.port(caller))
+    }
+}
+
 impl Grpc {
     /// The transport, if the run's seed draws it. Latencies are the plan's.
     pub(crate) fn drawn(cluster: &mut Cluster) -> Option<Grpc> {
@@ -57,9 +91,9 @@ impl Grpc {
         let (min, max) = (network.latency_us_min, network.latency_us_max + network.jitter_us_max);
         let latency = Duration::from_micros(min)..Duration::from_micros(max.max(min) + 1);
         madsim::net::NetSim::current().update_config(|config| config.send_latency = latency);
-        let addresses = |port| (1..=cluster.plan.nodes()).map(|id| (id, SocketAddr::new(node_ip(id), port).to_string())).collect();
+        let peers = addresses(cluster.plan.nodes(), PEER_PORT);
         let moves = cluster.plan.fault.iter().any(|f| matches!(f.kind, FaultKind::UpdateMember { .. }));
-        let members = Members { clients: addresses(CLIENT_PORT), peers: addresses(PEER_PORT), moves };
+        let members = Members { nodes: cluster.plan.nodes(), clients: cluster.clients(), peers, moves };
         Some(Grpc { members: Arc::new(members), clogged: BTreeSet::new() })
     }
 
@@ -83,15 +117,18 @@ impl Grpc {
 }
 
 /// Serves a node's clients, through a gateway those of etcd's API too, from a task of the node on.
-pub(crate) fn serve_clients<H: EtcdHost>(id: NodeId, services: Services, gateway: Option<EtcdFront<H>>) {
-    tokio::spawn(async move {
-        let (at, ever) = (SocketAddr::new(node_ip(id), CLIENT_PORT), std::future::pending());
-        let served = match gateway {
-            Some(gateway) => rpc::serve_all_clients(services, EtcdServices::new(gateway), at, ever).await,
-            None => rpc::serve_clients(services, at, ever).await,
-        };
-        tracing::error!("node {id} does not serve clients any more: {served:?}");
-    });
+pub(crate) fn serve_clients<H: EtcdHost>(id: NodeId, members: &Members, services: &Services, gateway: Option<&EtcdFront<H>>) {
+    for caller in members.callers() {
+        let (services, gateway) = (services.clone(), gateway.cloned());
+        let (at, ever) = (SocketAddr::new(node_ip(id), members.port(caller)), std::future::pending());
+        tokio::spawn(async move {
+            let served = match gateway {
+                Some(gateway) => rpc::serve_all_clients(services, EtcdServices::new(gateway), at, ever).await,
+                None => rpc::serve_clients(services, at, ever).await,
+            };
+            tracing::error!("node {id} does not serve {at} any more: {served:?}");
+        });
+    }
 }
 
 /// Serves a node's peers, from a task of the node on, and gives its way out, and what its clients are to be served by.

@@ -12,7 +12,7 @@ use world::Endpoint;
 
 use super::client::{CallerHost, Calls};
 use super::gateway::{self, GatewayHost};
-use super::grpc::{self, Grpc, Members};
+use super::grpc::{self, Grpc, GrpcCaller, Members};
 use super::node::{Executions, NodeHost};
 use super::stage::Stage;
 use crate::cluster::{Birth, Cluster};
@@ -158,19 +158,19 @@ async fn run_node(stage: Arc<Stage>, id: NodeId, slot: Shared<NodeLaunch, CurpNo
             }
         }
     });
+    let served = services.zip(grpc.map(|(_, members)| members));
     match gateway {
         Some(gateway) => {
-            let members = grpc.map(|(_, members)| members);
-            let front = gateway::start(below, node.clone(), gateway, members.as_deref());
+            let front = gateway::start(below, node.clone(), gateway, served.as_ref().map(|(_, members)| members.as_ref()));
             lock(&beside).running = Some(front.clone());
-            if let Some(services) = services {
-                grpc::serve_clients(id, services, Some(front.clone()));
+            if let Some((services, members)) = &served {
+                grpc::serve_clients(id, members, services, Some(&front));
             }
             node.serve_beside(inbox, |arrival| front.take(arrival)).await;
         }
         None => {
-            if let Some(services) = services {
-                grpc::serve_clients::<GatewayHost>(id, services, None);
+            if let Some((services, members)) = &served {
+                grpc::serve_clients::<GatewayHost>(id, members, services, None);
             }
             node.serve(inbox).await;
         }
@@ -183,10 +183,11 @@ async fn run_client(stage: Arc<Stage>, client: u32, slot: Shared<ClientLaunch, C
     let (config, membership) = stage.with(|cluster| (cluster.client_config.clone(), cluster.members.committed.clone()));
     let is_etcd = stage.with(|cluster| cluster.plan.workload.is_etcd(client));
     let calls = grpc.map(|(inbox, members)| {
+        let nodes = members.at(GrpcCaller::Client(client));
         let calls = if is_etcd {
-            EtcdCalls::new(client, &members.clients, inbox).map(Calls::Etcd)
+            EtcdCalls::new(client, &nodes, inbox).map(Calls::Etcd)
         } else {
-            ClientCalls::new(client, &members.clients, inbox).map(Calls::Native)
+            ClientCalls::new(client, &nodes, inbox).map(Calls::Native)
         };
         calls.expect("the addresses are addresses")
     });
