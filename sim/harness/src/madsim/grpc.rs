@@ -68,7 +68,7 @@ impl Members {
     fn port(&self, caller: GrpcCaller) -> u16 {
         let place = match caller {
             GrpcCaller::Client(client) => client,
-            GrpcCaller::Gateway(id) => self.clients + id as u32,
+            GrpcCaller::Gateway(id) => self.clients + id,
         };
         FIRST_CALLER_PORT + place as u16
     }
