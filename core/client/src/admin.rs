@@ -52,10 +52,7 @@ impl Client {
             AdminWish::TakeSnapshot => Admin::TakeSnapshot,
         };
         out.messages.push((to, Message::Request(Ask::Admin { nonce, wish })));
-        if attempts >= 2 && attempts.is_multiple_of(2) {
-            let node = self.any_node();
-            out.messages.push((node, Message::Request(Ask::FetchCluster)));
-        }
+        self.ask_around(attempts, out);
     }
 
     pub(crate) fn on_admin_reply(

@@ -685,6 +685,12 @@ impl Client {
         pool[(draw % pool.len() as u64) as usize]
     }
 
+    /// One node after the other, of all that it ever heard of: drawn ones might all be gone, for as long as one likes.
+    fn node_in_turn(&self, attempts: u32) -> NodeId {
+        let turn = attempts as usize % self.nodes.len().max(1);
+        self.nodes.keys().nth(turn).copied().unwrap_or_default()
+    }
+
     fn read_id(&self, number: u64) -> ReadId {
         (self.address, number)
     }

@@ -123,11 +123,7 @@ impl Client {
             return self.pending.get_mut(&seq).expect("looked up above").retry.due = now + wait;
         };
         let (wait, gap) = (self.backoff(attempts + 1), self.config.retry_after_min / 4);
-        if attempts >= 2 && attempts.is_multiple_of(2) {
-            // No answer for a while: perhaps it leads no longer. Ask around, and keep trying meanwhile.
-            let node = self.any_node();
-            out.messages.push((node, Message::Request(Ask::FetchCluster)));
-        }
+        self.ask_around(attempts, out);
         let (config, witnesses) = (self.membership.version, self.membership.witnesses().collect::<Vec<_>>());
         let pending = self.pending.get_mut(&seq).expect("looked up above");
         pending.retry = Retry { due: now + wait, attempts: attempts + 1, earliest: now + gap };
@@ -144,6 +140,17 @@ impl Client {
         if mutants::on(Mutant::RetryNewId) && attempts > 0 {
             self.renumber(seq);
         }
+    }
+
+    /// After so many tries nobody has answered: perhaps the leader leads no longer. Asks who does, meanwhile.
+    pub(crate) fn ask_around(&mut self, attempts: u32, out: &mut Output) {
+        let node = match attempts {
+            0..2 => return,
+            2..4 if attempts.is_multiple_of(2) => self.any_node(),
+            2..4 => return,
+            _ => self.node_in_turn(attempts),
+        };
+        out.messages.push((node, Message::Request(Ask::FetchCluster)));
     }
 
     /// A known bug (mutant `retry-new-id`): from the second try on, a command goes by another id.
@@ -181,8 +188,8 @@ impl Client {
             _ => {}
         }
         out.messages.push((to, Message::Request(Ask::Read { read, command })));
-        if leaders && attempts >= 2 && attempts.is_multiple_of(2) {
-            out.messages.push((anyone, Message::Request(Ask::FetchCluster)));
+        if leaders {
+            self.ask_around(attempts, out);
         }
     }
 
@@ -200,10 +207,7 @@ impl Client {
             Session::Beginning { retry, .. } | Session::Open { ending: Some(retry), .. } => retry.attempts + 1,
             _ => 1,
         };
-        if attempts >= 3 {
-            let node = self.any_node();
-            out.messages.push((node, Message::Request(Ask::FetchCluster)));
-        }
+        self.ask_around(attempts, out);
         let (wait, gap) = (self.backoff(attempts), self.config.retry_after_min / 4);
         if let Session::Beginning { retry, .. } | Session::Open { ending: Some(retry), .. } = &mut self.session {
             *retry = Retry { due: now + wait, attempts, earliest: now + gap };

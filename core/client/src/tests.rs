@@ -60,6 +60,24 @@ fn nodes_that_disagree_about_the_leader_cause_no_flood() {
     assert!(out.messages.len() <= 10, "{} messages in 20 ms, with a retry due after 100", out.messages.len());
 }
 
+/// Found by the harness (standard 62001964 on madsim): the leader that a client knew was gone, and by chance those it asked were gone too, for ten
+/// seconds.
+#[test]
+fn a_client_that_hears_nothing_asks_every_node_before_long() {
+    for entropy in 0..50 {
+        let (mut client, mut out) = busy();
+        client.entropy = entropy;
+        out.messages.clear();
+        let mut now = START;
+        for _ in 0..10 {
+            now = now.max(client.next_due().expect("a command is under way"));
+            client.handle(now, Input::Tick, &mut out);
+        }
+        let asked = out.messages.iter().filter(|(_, m)| matches!(m, Message::Request(curp::Request::FetchCluster))).map(|(to, _)| *to);
+        assert_eq!(asked.collect::<std::collections::BTreeSet<_>>(), (1..=5).collect(), "entropy {entropy}");
+    }
+}
+
 #[test]
 fn a_fast_round_wants_accepts_of_the_leader_s_term() {
     let (mut client, mut out) = busy();
