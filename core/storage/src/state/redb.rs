@@ -7,10 +7,11 @@
 //! Every checksum is verified at every open: the machine in memory is made from all rows anyway.
 
 use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError};
+use ::redb::{BackendError, Builder, Database, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
 use super::{RowChange, See, StateError, StateStore};
 use crate::{Corruption, Damage};
@@ -190,5 +191,30 @@ impl<B: StorageBackend> StorageBackend for Watched<B> {
 
     fn close(&self) -> io::Result<()> {
         self.inner.close()
+    }
+
+    // Locks keep a second process from the file, if the backend has them: without these, redb would take it for one that has none.
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
     }
 }
