@@ -41,6 +41,8 @@ pub(crate) struct Watch {
     begun: bool,
     /// The caller knows of this watcher.
     registered: bool,
+    /// How often it has gone on elsewhere.
+    moves: u32,
     retry: Retry,
 }
 
@@ -63,8 +65,9 @@ impl Client {
         let node = node.unwrap_or_else(|| self.any_node());
         let number = self.new_number();
         let (next, retry) = (request.start_revision, Retry::first(now));
-        let watch =
-            Watch { request, next, told: 0, node, number, pull: 1, asking: true, progress: false, begun: false, registered: false, retry };
+        let (told, pull, moves) = (0, 1, 0);
+        let (asking, progress, begun, registered) = (true, false, false, false);
+        let watch = Watch { request, next, told, node, number, pull, asking, progress, begun, registered, moves, retry };
         self.watches.insert(op, watch);
     }
 
@@ -95,7 +98,7 @@ impl Client {
         for op in due {
             let attempts = self.watches[&op].retry.attempts;
             if attempts >= ATTEMPTS_MAX {
-                self.go_on_elsewhere(op, now);
+                self.go_on_elsewhere(op, now, out);
             }
             self.send_pull(op, now, out);
         }
@@ -114,8 +117,9 @@ impl Client {
         out.messages.push((watch.node, Message::Request(Ask::Watch { watch: name, pull: watch.pull, create, progress })));
     }
 
-    /// A new watcher at another node goes on from where this one is, not before the earliest time for another question.
-    fn go_on_elsewhere(&mut self, op: u64, now: Nanos) {
+    /// A new watcher at another node goes on from where this one is, not before the earliest time for another question. Asks who is there,
+    /// meanwhile: a client that has nothing but watches learns it in no other way, and all the nodes it knows may have left since.
+    fn go_on_elsewhere(&mut self, op: u64, now: Nanos, out: &mut Output) {
         let (number, drawn) = (self.new_number(), self.any_node());
         let watch = self.watches.get_mut(&op).expect("the caller looked it up");
         let after = self.membership.members().skip_while(|node| *node != watch.node).nth(1);
@@ -123,12 +127,15 @@ impl Client {
         (watch.node, watch.number, watch.pull) = (other.unwrap_or(drawn), number, 1);
         (watch.asking, watch.registered) = (true, false);
         watch.retry = Retry { due: watch.retry.earliest.max(now), attempts: 0, earliest: watch.retry.earliest };
+        watch.moves += 1;
+        let moves = watch.moves;
+        out.messages.push((self.node_in_turn(moves), Message::Request(Ask::FetchCluster)));
     }
 
     pub(crate) fn on_watch_reply(&mut self, name: WatchName, pull: u64, response: Option<WatchResponse>, now: Nanos, out: &mut Output) {
         let asked = |watch: &Watch| watch.number == name.1 && watch.asking && watch.pull == pull;
         let Some((&op, watch)) = self.watches.iter_mut().find(|(_, watch)| asked(watch)).filter(|_| name.0 == self.address) else { return };
-        let Some(response) = response else { return self.go_on_elsewhere(op, now) };
+        let Some(response) = response else { return self.go_on_elsewhere(op, now, out) };
         let node = watch.node;
         watch.asking = false;
         let progress = response.events.is_empty() && !response.created && !response.canceled;

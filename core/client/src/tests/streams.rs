@@ -216,6 +216,38 @@ fn a_caller_that_keeps_asking_does_not_keep_its_watch_at_a_silent_node() {
     assert_eq!(registered, 2);
 }
 
+/// Found by the harness: a client that had nothing but a watch never asked who was there, and went for ever among nodes that had left.
+#[test]
+fn a_watch_finds_out_that_every_node_it_knows_has_left() {
+    for entropy in 0..20 {
+        let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_600 * MS };
+        let (mut client, mut out) = (Client::new(1, 0, config, membership(), entropy), Output::default());
+        client.handle(START, Input::Watch { op: 5, request: WatchCreateRequest::default(), node: None }, &mut out);
+        let (there, _) = later(9, &[6], &[]);
+        let mut now = START;
+        let found = loop {
+            now += 10 * MS;
+            assert!(now < START + 60_000 * MS, "entropy {entropy}: it stays among those that have left");
+            for (to, message) in std::mem::take(&mut out.messages) {
+                match message {
+                    // Node 3 alone still runs: it knows that it was removed, and serves no watch.
+                    Message::Request(curp::Request::FetchCluster) if to == 3 => client.handle(now, cluster(3, 6, &there), &mut out),
+                    Message::Request(curp::Request::Watch { watch, pull, .. }) if to == 3 => {
+                        client.handle(now, Input::Message { from: 3, reply: Reply::Watch { watch, pull, response: None } }, &mut out);
+                    }
+                    _ => {}
+                }
+            }
+            if out.notices.iter().any(|n| matches!(n, Notice::Registered { to: 6, .. })) {
+                break now;
+            }
+            client.handle(now, Input::Tick, &mut out);
+        };
+        // Five moves ask every node of five; each is made after four waits of 1.6 s at most.
+        assert!(found < START + 40_000 * MS, "entropy {entropy}: after {} ms", (found - START) / MS);
+    }
+}
+
 /// Found by the harness: at a node that lags, a watch was told how far it was, and that was less than it had been told before.
 #[test]
 fn progress_never_goes_back() {
