@@ -7,11 +7,10 @@ use client::{AnyClient, Client, Config, EtcdCaller, Input, Notice, Output};
 use curp::{ClientAddress, Membership, Message, Nanos, NodeId, ProposeId, Request as Ask};
 use kv::Request;
 use mutants::Mutant;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::alarm::Alarm;
 use crate::host::Clock;
-use crate::time::sleep;
 
 /// What a client stands on. None of the methods may block or call back into the client.
 pub trait ClientHost: Clock {
@@ -37,8 +36,8 @@ impl<H: ClientHost> Clone for CurpClient<H> {
 struct Shared<H> {
     host: Arc<H>,
     behind: Mutex<Behind>,
-    /// The timer must be set earlier.
-    rearm: Notify,
+    /// Wakes the task that keeps the time.
+    alarm: Alarm,
 }
 
 struct Behind {
@@ -64,7 +63,7 @@ impl<H: ClientHost> CurpClient<H> {
 
     fn start_any(host: Arc<H>, client: AnyClient) -> Self {
         let behind = Behind { client, out: Output::default(), armed: None, first: BTreeMap::new() };
-        let shared = Arc::new(Shared { host, behind: Mutex::new(behind), rearm: Notify::new() });
+        let shared = Arc::new(Shared { host, behind: Mutex::new(behind), alarm: Alarm::default() });
         tokio::spawn(keep_time(shared.clone()));
         CurpClient { shared }
     }
@@ -103,11 +102,7 @@ impl<H: ClientHost> Shared<H> {
             let to = if mutants::on(Mutant::StaleLeaderRetry) { first_target(first, to, &message) } else { to };
             self.host.send(to, message);
         }
-        let due = client.next_due();
-        if due.is_some_and(|due| armed.is_none_or(|armed| due < armed)) {
-            *armed = due;
-            self.rearm.notify_one();
-        }
+        self.alarm.set(armed, client.next_due());
         self.host.settled();
     }
 }
@@ -122,20 +117,10 @@ fn first_target(first: &mut BTreeMap<ProposeId, NodeId>, to: NodeId, message: &M
 
 /// Tells the client the time when it is due.
 async fn keep_time<H: ClientHost>(shared: Arc<Shared<H>>) {
-    loop {
-        let wait = {
-            let mut behind = shared.lock();
-            behind.armed = behind.client.next_due();
-            behind.armed.map(|due| shared.host.until(due))
-        };
-        let Some(wait) = wait else {
-            shared.rearm.notified().await;
-            continue;
-        };
-        tokio::select! {
-            biased;
-            () = shared.rearm.notified() => {}
-            () = sleep(wait) => shared.give(Input::Tick),
-        }
-    }
+    let arm = || {
+        let mut behind = shared.lock();
+        behind.armed = behind.client.next_due();
+        behind.armed.map(|due| shared.host.until(due))
+    };
+    shared.alarm.keep_time(arm, || shared.give(Input::Tick)).await;
 }

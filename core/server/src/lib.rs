@@ -8,6 +8,7 @@
 //! | `host.rs` | what the shell stands on, as traits: [`Clock`], [`Storage`], [`Transport`], [`Processor`] |
 //! | `node.rs` | [`CurpNode`]: the asynchronous front of a replica; behind it, under a lock, the synchronous node |
 //! | `outbox.rs` | the task that lets a message go when the write it waits for has ended |
+//! | `alarm.rs` | wakes the client's and the gateway's tasks when their time has come |
 //! | `client.rs` | [`CurpClient`]: the same around the client |
 //! | `real/` | the shell on a real machine (not built for simulation) |
 //! | `rpc/` | gRPC: services, the cmd board, outgoing calls |
@@ -18,6 +19,7 @@
 //! What would make two simulated runs of a seed differ is not used here: `select!` without `biased`, `sync::watch`, `sync::Barrier`,
 //! clocks, threads and generators of std, hash maps with random keys. `sim/harness/tests/dependencies.rs` reads the sources for them.
 
+mod alarm;
 mod client;
 pub mod etcd;
 mod host;

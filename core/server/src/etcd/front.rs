@@ -13,13 +13,13 @@ use curp::{
 use kv::{Request, Response, WatchCreateRequest, WatchResponse};
 use node::Node;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::alarm::Alarm;
 use crate::host::Clock;
 use crate::node::Arrival;
 use crate::rpc::Place;
-use crate::time::sleep;
 
 /// What a gateway stands on. None of the methods may block or call back into it.
 pub trait EtcdHost: Clock {
@@ -96,8 +96,8 @@ impl<H: EtcdHost> fmt::Debug for EtcdFront<H> {
 struct Shared<H> {
     host: Arc<H>,
     behind: Mutex<Behind>,
-    /// The timer must be set earlier.
-    rearm: Notify,
+    /// Wakes the task that keeps the time.
+    alarm: Alarm,
     timer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -128,7 +128,7 @@ impl<H: EtcdHost> EtcdFront<H> {
             last: 0,
             revision: 0,
         };
-        let shared = Arc::new(Shared { host, behind: Mutex::new(behind), rearm: Notify::new(), timer: Mutex::new(None) });
+        let shared = Arc::new(Shared { host, behind: Mutex::new(behind), alarm: Alarm::default(), timer: Mutex::new(None) });
         let timer = tokio::spawn(keep_time(shared.clone()));
         *shared.timer.lock().unwrap_or_else(PoisonError::into_inner) = Some(timer);
         EtcdFront { shared }
@@ -350,31 +350,17 @@ impl<H: EtcdHost> Shared<H> {
                 watches.remove(&watch);
             }
         }
-        let due = gateway.next_due();
-        if due.is_some_and(|due| armed.is_none_or(|armed| due < armed)) {
-            *armed = due;
-            self.rearm.notify_one();
-        }
+        self.alarm.set(armed, gateway.next_due());
         self.host.settled();
     }
 }
 
 /// Tells the gateway the time when it is due.
 async fn keep_time<H: EtcdHost>(shared: Arc<Shared<H>>) {
-    loop {
-        let wait = {
-            let mut behind = shared.lock();
-            behind.armed = behind.gateway.next_due();
-            behind.armed.map(|due| shared.host.until(due))
-        };
-        let Some(wait) = wait else {
-            shared.rearm.notified().await;
-            continue;
-        };
-        tokio::select! {
-            biased;
-            () = shared.rearm.notified() => {}
-            () = sleep(wait) => shared.give(GatewayInput::Tick),
-        }
-    }
+    let arm = || {
+        let mut behind = shared.lock();
+        behind.armed = behind.gateway.next_due();
+        behind.armed.map(|due| shared.host.until(due))
+    };
+    shared.alarm.keep_time(arm, || shared.give(GatewayInput::Tick)).await;
 }

@@ -47,10 +47,7 @@ impl RedbStore {
     pub fn open(backend: impl StorageBackend, file: &str) -> Result<Self, StateError> {
         let read_at = Arc::<AtomicU64>::default();
         let watched = Watched { inner: backend, read_at: read_at.clone() };
-        let begun_only = watched.is_begun_only().map_err(|error| StateError::Failed(error.to_string()))?;
-        if begun_only {
-            watched.set_len(0).map_err(|error| StateError::Failed(error.to_string()))?;
-        }
+        watched.clear_begun()?;
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
         let opened = builder.create_with_backend(watched);
@@ -141,6 +138,26 @@ struct Watched<B> {
 }
 
 impl<B: StorageBackend> Watched<B> {
+    /// Empties a file that a power loss left of a database being made. Only under the file's lock, where it has one: another process may be
+    /// making it.
+    fn clear_begun(&self) -> Result<(), StateError> {
+        let failed = |error: io::Error| StateError::Failed(error.to_string());
+        let whole = (Bound::Unbounded, Bound::Unbounded);
+        let locked = match self.try_lock_range(whole.0, whole.1) {
+            Ok(true) => true,
+            Ok(false) => return Err(StateError::Failed(::redb::DatabaseError::DatabaseAlreadyOpen.to_string())),
+            Err(BackendError::Unsupported) => false,
+            Err(error) => return Err(failed(error.into())),
+        };
+        if self.is_begun_only().map_err(failed)? {
+            self.set_len(0).map_err(failed)?;
+        }
+        if locked {
+            self.unlock_range(whole.0, whole.1).map_err(|error| failed(error.into()))?;
+        }
+        Ok(())
+    }
+
     /// Whether the file is what a power loss left of a database being made: the magic bytes, which come last, are missing, and nothing was
     /// ever written to a page. redb would take it for something else than a database.
     fn is_begun_only(&self) -> io::Result<bool> {
