@@ -24,7 +24,8 @@ impl Cluster {
             L::AnswerKeepAlive { .. } => const { probe("keep_alive_answered") },
             L::AnswerTimeToLive { .. } => const { probe("time_to_live_answered") },
             L::DecideExpiry { term, .. } => {
-                if self.campaign > *term {
+                // Somebody stands for a later term, and nobody leads it yet.
+                if self.campaign > *term && self.leader.is_some_and(|(led, _)| led < self.campaign) {
                     self.observer.fire(const { probe("lease_expired_during_election") }, Some(id));
                 }
                 if self.resumed.get(&id).is_some_and(|at| self.now - at <= JUST_RESUMED) {
