@@ -19,7 +19,7 @@ use crate::{AdminWish, Client, Input, Notice, Output};
 pub struct GatewayConfig {
     /// How long a call is waited for.
     pub patience: Nanos,
-    /// Calls waited for at a time; more are refused.
+    /// Calls waited for at a time; more are refused. Commands are refused as well while so many are pursued, be they waited for or not.
     pub calls_max: usize,
 }
 
@@ -194,7 +194,8 @@ impl<K: Clone> Gateway<K> {
 
     /// A number for a call, unless there are too many.
     fn begin(&mut self, caller: K, pursued: bool, now: Nanos, out: &mut GatewayOutput<K>) -> Option<u64> {
-        if self.calls.len() >= self.calls_max {
+        let waited_for = self.calls.values().filter(|call| call.until.is_some()).count();
+        if waited_for >= self.calls_max || pursued && self.calls.len() >= self.calls_max {
             out.answers.push((caller, Err(CallError::Unavailable)));
             return None;
         }
@@ -389,5 +390,10 @@ mod tests {
             assert_eq!(call(&mut gateway, 0, caller, put()).answers, []);
         }
         assert_eq!(call(&mut gateway, 0, 7, put()).answers, [(7, Err(CallError::Unavailable))]);
+        // Nobody waits for those two any more, but they are pursued: that leaves room for what ends with its caller's patience.
+        step(&mut gateway, 1_000 * MS, GatewayInput::Tick);
+        assert_eq!(call(&mut gateway, 1_000 * MS, 8, put()).answers, [(8, Err(CallError::Unavailable))]);
+        let get = Request::Range(RangeRequest { key: "k".into(), ..RangeRequest::default() });
+        assert_eq!(call(&mut gateway, 1_000 * MS, 9, get).answers, []);
     }
 }

@@ -54,7 +54,7 @@ pub enum Input {
         /// What it says.
         reply: Reply<Request>,
     },
-    /// The caller wants this done. A range is read by read index; everything else is proposed.
+    /// The caller wants this done. What only reads goes as a read (a range, and what a leader answers of leases); everything else is proposed.
     Invoke {
         /// The caller's number for it.
         op: u64,
@@ -67,7 +67,7 @@ pub enum Input {
         /// The caller's number.
         op: u64,
     },
-    /// End the session as soon as nothing is outstanding; the next command begins a new one.
+    /// End the session as soon as nothing is outstanding; the next command begins a new one. Without an open session it says nothing.
     EndSession,
     /// The caller wants to be told of what happens to keys. What it is told comes as [`Notice::Watch`], one response at a time: after each,
     /// the caller says when it wants the next.

@@ -188,9 +188,7 @@ impl Client {
             _ => {}
         }
         out.messages.push((to, Message::Request(Ask::Read { read, command })));
-        if leaders {
-            self.ask_around(attempts, out);
-        }
+        self.ask_around(attempts, out);
     }
 
     /// Begins or ends the session, if that is due.

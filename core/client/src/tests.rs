@@ -175,6 +175,35 @@ fn a_client_whose_voters_are_all_gone_asks_whom_it_met_before() {
     assert!(asked.contains(&7) && asked.iter().any(|node| *node < 7), "{asked:?}");
 }
 
+/// A client that has nothing but a range to read knows a leader that has gone, and so have all but one, which says only that it does not lead.
+#[test]
+fn a_range_finds_out_that_every_node_it_knows_has_left() {
+    for entropy in 0..20 {
+        let config = Config { retry_after_min: 100 * MS, retry_after_max: 1_600 * MS };
+        let (mut client, mut out) = (Client::new(1, 0, config, membership(), entropy), Output::default());
+        client.handle(0, leads(4, Some(1)), &mut out);
+        let range = Request::Range(kv::RangeRequest { key: "k".into(), ..kv::RangeRequest::default() });
+        client.handle(START, Input::Invoke { op: 1, request: range }, &mut out);
+        let (there, _) = later(9, &[6], &[]);
+        let mut now = START;
+        while !out.messages.iter().any(|(to, message)| *to == 6 && matches!(message, Message::Request(curp::Request::Read { .. }))) {
+            now += 10 * MS;
+            assert!(now < START + 60_000 * MS, "entropy {entropy}: it stays among those that have left");
+            for (to, message) in std::mem::take(&mut out.messages).into_iter().filter(|(to, _)| *to == 3) {
+                match message {
+                    Message::Request(curp::Request::FetchCluster) => client.handle(now, cluster(to, 6, &there), &mut out),
+                    Message::Request(curp::Request::Read { read, .. }) => {
+                        let refused = Reply::ReadRefused { read, cluster: Leadership { term: 4, leader: None } };
+                        client.handle(now, Input::Message { from: to, reply: refused }, &mut out);
+                    }
+                    _ => {}
+                }
+            }
+            client.handle(now, Input::Tick, &mut out);
+        }
+    }
+}
+
 /// The admin requests sent since the last call: to whom, nonce, what.
 fn asked(out: &mut Output) -> Vec<(NodeId, u64, curp::Admin)> {
     let wish = |(to, message)| match message {

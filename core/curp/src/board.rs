@@ -66,7 +66,10 @@ impl<C: Command> Board<C> {
 
     /// A client waits for the entry at `index`, which holds no command; `token` is echoed to it.
     pub fn await_entry(&mut self, index: Index, client: ClientAddress, token: u64) {
-        self.entries.entry(index).or_default().push((client, token));
+        let waiting = self.entries.entry(index).or_default();
+        if !waiting.contains(&(client, token)) {
+            waiting.push((client, token));
+        }
     }
 
     /// Takes those who wait for the entry at `index`.

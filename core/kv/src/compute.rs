@@ -27,13 +27,17 @@ impl Store {
     /// Why the request does nothing in the present state.
     pub(crate) fn refusal(&self, entry_term: Option<Term>, request: &Request) -> Option<Error> {
         match request {
-            Request::Put(put) => self.refuses_put(put),
+            Request::Put(put) => self.refuses_put(put, false),
             // One that asks for a revision finds all before it applied.
             Request::Range(range) => self.refuses_revision(range.revision, self.applied),
             Request::DeleteRange(_) => None,
-            Request::Txn(txn) => self.branch(txn).1.iter().find_map(|request| self.refusal(entry_term, request)),
+            Request::Txn(txn) => self.branch(txn).1.iter().find_map(|request| match request {
+                Request::Put(put) => self.refuses_put(put, true),
+                other => self.refusal(entry_term, other),
+            }),
             Request::Compact(compaction) => match compaction.revision {
                 r if r > self.applied => Some(Error::FutureRevision),
+                // Revision 0, too: nothing is lost by that, and etcd itself takes it once only.
                 r if r <= self.history.compacted() => Some(Error::Compacted),
                 _ => None,
             },
@@ -43,12 +47,13 @@ impl Store {
         }
     }
 
-    fn refuses_put(&self, put: &PutRequest) -> Option<Error> {
-        if (put.ignore_value || put.ignore_lease) && self.history.get(&put.key, LATEST).is_none() {
-            return Some(Error::KeyNotFound);
-        }
+    /// Of two reasons etcd gives the lease first, but within a txn the key.
+    fn refuses_put(&self, put: &PutRequest, in_txn: bool) -> Option<Error> {
+        let keeps = put.ignore_value || put.ignore_lease;
+        let no_key = (keeps && self.history.get(&put.key, LATEST).is_none()).then_some(Error::KeyNotFound);
         let unknown = put.lease != LEASE_NONE && !self.leases.contains(put.lease);
-        (unknown && !mutants::on(Mutant::LeaseUnknownAccepted)).then_some(Error::LeaseNotFound)
+        let no_lease = (unknown && !mutants::on(Mutant::LeaseUnknownAccepted)).then_some(Error::LeaseNotFound);
+        if in_txn { no_key.or(no_lease) } else { no_lease.or(no_key) }
     }
 
     /// A leader's revoke holds only in the term in which it was decided: in a later one the lease may have been kept alive elsewhere.

@@ -119,6 +119,12 @@ impl Expiry {
         }
     }
 
+    /// A snapshot took the place of what was applied: leases that it does not have are gone.
+    pub fn forget_gone(&mut self, leases: &LeaseCollection) {
+        let gone: Vec<LeaseId> = self.leases.keys().copied().filter(|id| !leases.contains(*id)).collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
+
     /// A keep-alive came. Sets the deadline, if the lease may still live; whether it did, [`confirm`](Self::confirm) will tell. `None`: this node
     /// does not lead.
     pub fn receive(&mut self, id: LeaseId, now: Nanos) -> Option<Receipt> {

@@ -1,5 +1,6 @@
 //! What a range request answers, given the versions it finds: limit, order, filters, keys only, count only. As in etcd: pairs are left out
-//! first, then sorted, then cut off at the limit; the count is of all that was found.
+//! first, then sorted, then cut off at the limit; the count is of all that was found. Of a request that names what to sort by, but no order and no
+//! filter, etcd fetches no more than the limit and one in key order, and sorts these: so it is here.
 //!
 //! It knows nothing of revisions but to compare them: which versions are found is the store's affair.
 
@@ -11,6 +12,8 @@ use crate::{Bytes, KeyValue, REVISION_UNKNOWN, RangeRequest, Response, SortOrder
 /// The answer to `request` if these are the live keys in its range, in order, with the version it is to see of each.
 pub(crate) fn answer<'a>(request: &RangeRequest, found: impl Iterator<Item = (&'a Bytes, &'a Version)>) -> Response {
     let limit = if request.limit == 0 { usize::MAX } else { usize::try_from(request.limit).unwrap_or(usize::MAX) };
+    let unordered = request.sort_order == SortOrder::None && !has_filter(request);
+    let fetched = if unordered { limit.saturating_add(1) } else { usize::MAX };
     let in_key_order = request.sort_target == SortTarget::Key && request.sort_order != SortOrder::Descend;
     let (mut kvs, mut count, mut more) = (Vec::new(), 0, false);
     for (key, version) in found {
@@ -21,7 +24,7 @@ pub(crate) fn answer<'a>(request: &RangeRequest, found: impl Iterator<Item = (&'
         // In key order nothing later can take the place of what is there.
         if in_key_order && kvs.len() == limit {
             more = true;
-        } else {
+        } else if kvs.len() < fetched {
             kvs.extend(version.key_value(key));
         }
     }
@@ -34,6 +37,10 @@ pub(crate) fn answer<'a>(request: &RangeRequest, found: impl Iterator<Item = (&'
         kvs.iter_mut().for_each(|kv| kv.value = Bytes::default());
     }
     Response::Range { kvs, count, more }
+}
+
+fn has_filter(request: &RangeRequest) -> bool {
+    [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision].iter().any(|r| *r != 0)
 }
 
 fn is_wanted(request: &RangeRequest, version: &Version) -> bool {

@@ -53,11 +53,6 @@ impl Request {
         }
     }
 
-    /// Whether it only ever reads, and may be served as a read.
-    pub fn is_read_only(&self) -> bool {
-        !self.is_write()
-    }
-
     /// Whether only a leader can answer it, from its clock, after it confirmed that it leads. Such a request is never proposed, recorded
     /// or logged.
     pub fn is_leaders(&self) -> bool {
@@ -132,7 +127,8 @@ struct Written<'a> {
 }
 
 /// One revision can write a key once, so no key may be put twice, or put and deleted, on one way through the requests; deletes may
-/// overlap, and the two branches of a txn exclude each other, as in etcd.
+/// overlap, and the two branches of a txn exclude each other, as in etcd. Of txns side by side etcd looks at a put and a later delete only in
+/// the other order; here both are refused.
 fn check_writes(requests: &[Request]) -> Result<(), Error> {
     written(requests).map(|_| ())
 }

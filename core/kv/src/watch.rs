@@ -167,16 +167,6 @@ impl Watchers {
         Ok(id)
     }
 
-    /// Ends a watcher, as its client asks. What it was not told yet it will not be told.
-    pub fn cancel(&mut self, id: WatchId) {
-        if let Some(watcher) = self.watchers.get_mut(&id).filter(|w| !w.ended) {
-            let untold = watcher.queue.iter().find_map(|response| response.events.first());
-            let revision = untold.map_or(watcher.next.min(self.seen + 1), |event| event.kv.mod_revision) - 1;
-            watcher.queue.clear();
-            watcher.end(WatchResponse { watch_id: id, revision, ..WatchResponse::default() });
-        }
-    }
-
     /// Forgets a watcher whose reader is gone.
     pub fn remove(&mut self, id: WatchId) {
         self.watchers.remove(&id);
@@ -267,11 +257,6 @@ impl Watchers {
             self.catch_up(store, id);
         }
         Some(response)
-    }
-
-    /// The watchers that have something to [`take`](Self::take).
-    pub fn ready(&self) -> impl Iterator<Item = WatchId> {
-        self.watchers.iter().filter(|(_, w)| !w.queue.is_empty()).map(|(id, _)| *id)
     }
 
     /// Whether there is something to [`take`](Self::take) for a watcher.

@@ -64,6 +64,10 @@ fn keeping_value_and_lease() {
     for request in [keep(true, false, ""), keep(false, true, "2")] {
         assert_eq!(run(&mut store, request), (5, Response::Error(Error::KeyNotFound)));
     }
+    let neither = PutRequest { key: "a".into(), ignore_value: true, lease: 99, ..PutRequest::default() };
+    assert_eq!(run(&mut store, Request::Put(neither.clone())), (5, Response::Error(Error::LeaseNotFound)), "of two reasons the lease");
+    let within = txn(vec![], vec![Request::Put(neither)], vec![]);
+    assert_eq!(run(&mut store, within), (5, Response::Error(Error::KeyNotFound)), "but within a txn the key");
     assert_eq!(keep(true, false, "2").check(), Err(Error::ValueProvided));
     let both = Request::Put(PutRequest { key: "a".into(), lease: 7, ignore_lease: true, ..PutRequest::default() });
     assert_eq!(both.check(), Err(Error::LeaseProvided));

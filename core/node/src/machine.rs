@@ -1,8 +1,8 @@
 //! What consensus drives: the store, and beside it what every node has for itself of leases and watches, each told of a command when it
 //! may know of it.
 //!
-//! Invariant: [`Expiry`] knows of exactly the grants and revokes of entries up to the applied index, though commuting ones may have run
-//! beyond it, and [`Watchers`] have seen all that [`Store::applied_revision`] bounds. So what the leader says of leases agrees with
+//! Invariant: a leader's [`Expiry`] knows of exactly the grants and revokes of entries up to the applied index, though commuting ones may have
+//! run beyond it, and [`Watchers`] have seen all that [`Store::applied_revision`] bounds. So what the leader says of leases agrees with
 //! one place in the log: the applied index at which it says it.
 
 use std::collections::BTreeMap;
@@ -98,6 +98,7 @@ impl CommandExecutor<Request> for Machine {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
         self.store.restore(snapshot)?;
         self.ahead.clear();
+        self.expiry.forget_gone(self.store.leases());
         self.advance_watchers();
         Ok(())
     }

@@ -70,7 +70,8 @@ impl Node {
                     self.reply(state.read.0, refused, out);
                 }
             } else if let Some(read) = self.reads.get_mut(&state.read) {
-                read.ready = Some(state);
+                // Of several the first: a repetition must not have to wait for more than the question did.
+                read.ready.get_or_insert(state);
             }
         }
         if self.reads.is_empty() {

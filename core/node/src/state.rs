@@ -258,7 +258,7 @@ fn key(table: u8, numbers: &[u64], rest: &[u8]) -> Vec<u8> {
     key
 }
 
-/// The row key of a version: a key's come one after the other, in order of revisions.
+/// The row key of a version. Of one key they are in order of revisions; those of longer keys may stand between them.
 fn version_key(of: &Bytes, revision: u64) -> Vec<u8> {
     let mut row = key(VERSIONS, &[], of.as_slice());
     row.extend_from_slice(&revision.to_be_bytes());

@@ -148,7 +148,7 @@ fn only_the_leader_answers_and_says_how_long() {
     assert_eq!(cluster.host(leader).node.store().live().count(), 0);
 }
 
-/// A keep-alive is answered only when everything that conflicts with it is applied, and its lease's grant is such a thing.
+/// Until a round confirms that the node leads, no keep-alive is answered; then it is answered once, however often it was asked.
 #[test]
 fn a_read_that_is_repeated_counts_from_its_first_receipt() {
     let (mut cluster, leader, _) = with_lease();

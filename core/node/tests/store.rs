@@ -61,7 +61,12 @@ fn is_itself(host: &Host) {
     assert_eq!(host.node.raw().hash_sum(), host.node.store().full_hash(), "the state's hash is that of the state");
     let attached = host.node.store().leases().get(LEASE).map_or(0, |lease| lease.keys.len());
     assert_eq!(attached, host.values().len(), "every key is attached to the lease");
-    host.node.is_kept().expect("the store holds what the node has applied");
+    host.node.is_kept().expect("the store holds what it says");
+}
+
+/// All that the node has applied is in the store.
+fn is_saved(host: &Host) {
+    assert_eq!(host.node.is_kept(), Ok(true), "the store holds all that the node has applied");
 }
 
 #[test]
@@ -77,10 +82,12 @@ fn a_restart_goes_on_from_the_store() {
     assert_eq!(loaded(&again), Some(applied), "nothing is left to be replayed");
     assert_eq!((again.node.raw().applied(), again.node.raw().state_hash(), again.values()), (applied, hash, values));
     is_itself(&again);
+    is_saved(&again);
     // The session is there with its results, and the node goes on.
     run(&mut again, 10..=12);
     assert_eq!((again.values().len(), again.answered()), (11, vec![10, 11, 12]));
     is_itself(&again);
+    is_saved(&again);
 
     // Without a store, it begins from the snapshot; with one that is older than that, too.
     let old = File::default();
@@ -93,6 +100,7 @@ fn a_restart_goes_on_from_the_store() {
     let once_more = start(&from_snapshot.disk.durable(), &File::of(old.left(|| false)), host.now).expect("its own files");
     assert_eq!((loaded(&once_more), once_more.values().len()), (Some(index), 9));
     is_itself(&once_more);
+    is_saved(&once_more);
 }
 
 /// Power fails at every call on the store's file, and with it the disk of the log: what was answered is there again.

@@ -157,7 +157,10 @@ impl<C: Command> RawCurp<C> {
         if !self.is_leader() || self.is_leaving() {
             return self.reply(from, Reply::SessionRefused { cluster: self.leadership() }, 0);
         }
-        let index = self.propose(Payload::SessionBegin { nonce }, false, now);
+        let asked = |entry: &&Arc<Entry<C>>| matches!(entry.payload, Payload::SessionBegin { nonce: this } if this == nonce);
+        let earlier = self.log.after(self.applied, usize::MAX).iter().find(asked).map(|entry| entry.index);
+        // A repetition waits for the session that is on its way: of a second one nobody would know.
+        let index = earlier.unwrap_or_else(|| self.propose(Payload::SessionBegin { nonce }, false, now));
         self.board.await_entry(index, from, nonce);
         self.start_entries();
     }

@@ -92,6 +92,7 @@ scripts! {
     answers_and_changes = "47-answers-and-changes";
     own_commands = "48-own-commands";
     never_fast = "49-never-fast";
+    begun_once = "50-begun-once";
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn client(cluster: &mut Cluster, name: &str, line: &mut Line<'_>) -> Result<(), 
     }
     let from: Option<ClientAddress> = line.option("from")?;
     let request = match name {
-        "session" => Request::BeginSession { nonce: 0 },
+        "session" => Request::BeginSession { nonce: line.option("nonce")?.unwrap_or(0) },
         "snapshot" => Request::Admin { nonce: 0, wish: Admin::TakeSnapshot },
         "end-session" => Request::EndSession { client: line.value("session")? },
         "read" => {

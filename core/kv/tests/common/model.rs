@@ -78,6 +78,8 @@ impl Model {
                 self.map.retain(|_, kv| kv.lease != revoke.id);
                 Ok(Response::LeaseRevoke)
             }
+            // At the top the lease is looked up before the key.
+            Request::Put(put) if put.lease != 0 && !self.leases.contains_key(&put.lease) => Err(Error::LeaseNotFound),
             _ => self.step(request, before, changes),
         }
     }
@@ -166,6 +168,11 @@ pub fn range(map: &Map, r: &RangeRequest) -> Response {
     let most = |max: u64| if max == 0 { u64::MAX } else { max };
     kvs.retain(|kv| (r.min_mod_revision..=most(r.max_mod_revision)).contains(&kv.mod_revision));
     kvs.retain(|kv| (r.min_create_revision..=most(r.max_create_revision)).contains(&kv.create_revision));
+    let filters = r.min_mod_revision + r.max_mod_revision + r.min_create_revision + r.max_create_revision;
+    if r.sort_order == SortOrder::None && filters == 0 && r.limit != 0 {
+        // What is sorted is only what was fetched.
+        kvs.truncate(r.limit as usize + 1);
+    }
     match r.sort_target {
         SortTarget::Key => {}
         SortTarget::Version => kvs.sort_by_key(|kv| kv.version),

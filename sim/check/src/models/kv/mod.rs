@@ -65,10 +65,10 @@ impl Kv {
     }
 
     /// Whether the request may be refused so. An error that the request alone is to blame for is believed, and so is what hangs on a revision.
-    fn may_refuse(&self, state: &State, request: &Request, error: Error) -> bool {
+    fn may_refuse(&self, state: &State, request: &Request, in_txn: bool, error: Error) -> bool {
         let of_revision = matches!(error, Error::Compacted | Error::FutureRevision);
         match (request, error) {
-            (Request::Put(put), Error::KeyNotFound | Error::LeaseNotFound) => self.refuses_put(state, put) == Some(error),
+            (Request::Put(put), Error::KeyNotFound | Error::LeaseNotFound) => self.refuses_put(state, put, in_txn) == Some(error),
             (Request::Range(range), Error::Compacted | Error::FutureRevision) => range.revision != 0,
             (Request::Compact(_), _) => of_revision,
             (Request::LeaseGrant(grant), Error::LeaseExists) => state.leases.contains(&grant.id),
@@ -76,7 +76,7 @@ impl Kv {
             (Request::LeaseRevoke(revoke), Error::LeaderChanged) => revoke.stamp.is_some(),
             (Request::Txn(txn), _) => {
                 let holds = self.all_hold(&state.cells, &txn.compare);
-                let refuses = |branch: &[Request]| branch.iter().any(|request| self.may_refuse(state, request, error));
+                let refuses = |branch: &[Request]| branch.iter().any(|request| self.may_refuse(state, request, true, error));
                 (holds != Some(false) && refuses(&txn.success)) || (holds != Some(true) && refuses(&txn.failure))
             }
             (_, Error::KeyNotFound | Error::LeaseNotFound | Error::LeaseExists | Error::LeaderChanged) => false,
@@ -88,18 +88,18 @@ impl Kv {
         }
     }
 
-    fn refuses_put(&self, state: &State, put: &PutRequest) -> Option<Error> {
+    /// Of two reasons the lease comes first, but within a txn the key: as in etcd.
+    fn refuses_put(&self, state: &State, put: &PutRequest, in_txn: bool) -> Option<Error> {
         let keeps = put.ignore_value || put.ignore_lease;
-        if keeps && self.cell(&state.cells, &put.key).is_none() {
-            return Some(Error::KeyNotFound);
-        }
-        (put.lease != LEASE_NONE && !state.leases.contains(&put.lease)).then_some(Error::LeaseNotFound)
+        let no_key = (keeps && self.cell(&state.cells, &put.key).is_none()).then_some(Error::KeyNotFound);
+        let no_lease = (put.lease != LEASE_NONE && !state.leases.contains(&put.lease)).then_some(Error::LeaseNotFound);
+        if in_txn { no_key.or(no_lease) } else { no_lease.or(no_key) }
     }
 
     /// What becomes of a request that was not refused, or not answered. `open`: a bit for each txn whose branch neither state nor answer tells.
     fn decide(&self, state: &State, request: &Request, ret: Option<&Response>, open: &mut u32, taken: &mut Vec<bool>) -> Decision {
         match request {
-            Request::Put(put) if self.refuses_put(state, put).is_some() => Decision::Refused,
+            Request::Put(put) if self.refuses_put(state, put, false).is_some() => Decision::Refused,
             Request::LeaseGrant(grant) if state.leases.contains(&grant.id) => Decision::Refused,
             Request::LeaseRevoke(revoke) if !state.leases.contains(&revoke.id) => Decision::Refused,
             Request::Txn(txn) => {
@@ -270,7 +270,7 @@ impl Model for Kv {
 
     fn step(&self, state: &State, op: &Request, ret: Option<&Response>, branch: u32) -> Option<State> {
         if let Some(Response::Error(error)) = ret {
-            return self.may_refuse(state, op, *error).then(|| state.clone());
+            return self.may_refuse(state, op, false, *error).then(|| state.clone());
         }
         let (mut open, mut taken) = (branch, Vec::new());
         match self.decide(state, op, ret, &mut open, &mut taken) {

@@ -27,6 +27,10 @@ impl Kv {
             }
             false => self.is(*cell, kv),
         };
+        // Without an order only these are fetched, in key order, before they are sorted.
+        let unordered = range.sort_order == SortOrder::None && !filters(range);
+        let fetched = if unordered { found.len().min(limit.saturating_add(1)) } else { found.len() };
+        let found = &found[..fetched];
         let ordered = match sorted(found, range) {
             // With nothing left out it begins as the answer does; else the answer picks from it.
             Some(sorted) if filters(range) => {
