@@ -207,6 +207,11 @@ impl Watchers {
             let events = events_of(store, &watcher.request, revision);
             if !events.is_empty() {
                 if watcher.queue.len() >= self.limits.responses_max {
+                    if mutants::on(Mutant::WatchSlowCanceled) {
+                        let told = revision - 1;
+                        watcher.end(WatchResponse { watch_id: id, revision: told, ..WatchResponse::default() });
+                        continue;
+                    }
                     watcher.synced = false;
                     watcher.next = if mutants::on(Mutant::WatchSkipsUndelivered) { revision + 1 } else { revision };
                     continue;

@@ -370,6 +370,7 @@ fn known_bugs_are_noticed() {
     fails_with(Mutant::WatchOutOfOrder, a_revision_is_told_when_all_before_it_are_applied);
     fails_with(Mutant::WatchGapAtRegister, a_revision_is_told_when_all_before_it_are_applied);
     fails_with(Mutant::WatchSkipsUndelivered, a_slow_reader_holds_up_nobody_and_misses_nothing);
+    fails_with(Mutant::WatchSlowCanceled, a_slow_reader_holds_up_nobody_and_misses_nothing);
     fails_with(Mutant::WatchWrongPrev, events_of_history_and_of_the_present);
     fails_with(Mutant::WatchCompactedDelete, compaction_is_honest);
     fails_with(Mutant::WatchEarlyEvent, progress_is_truthful);

@@ -99,6 +99,7 @@ mutants! {
     WatchOutOfOrder = "watch-out-of-order", "W", "events are delivered in the order in which commuting commands complete";
     WatchGapAtRegister = "watch-gap-at-register", "W", "history is read up to what is applied, but new events come only from the next revision given";
     WatchSkipsUndelivered = "watch-skips-undelivered", "W", "a slow watcher's position moves past the events it had no room for";
+    WatchSlowCanceled = "watch-slow-canceled", "W", "a watcher whose reader is slow is canceled instead of told from the history later";
     WatchWrongPrev = "watch-wrong-prev", "W", "the previous pair is read after the write";
     WatchCompactedDelete = "watch-compacted-delete", "W", "a compaction drops the deletion at the compacted revision itself";
     WatchEarlyEvent = "watch-early-event", "W", "after a progress notification a watch from a future revision gets older events";

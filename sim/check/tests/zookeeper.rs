@@ -100,12 +100,17 @@ fn nodes_and_versions() {
 #[test]
 fn ephemerals_and_sessions() {
     let e = (1, create("/e", true, false), made("/e"));
-    let close = (1, ZkOp::CloseSession, Some(ZkResult::Closed));
+    let close_of = |client| (client, ZkOp::CloseSession, Some(ZkResult::Closed));
+    let close = close_of(1);
     ok(&[e.clone(), close.clone(), (2, children("/"), names(&[])), (1, create("/e", true, false), refused(ZkError::SessionExpired))]);
     illegal(&[e.clone(), close.clone(), (2, children("/"), names(&["e"]))], "after c1: close() → done had been acknowledged");
     illegal(&[e.clone(), close, (1, create("/f", true, false), made("/f"))], "");
     illegal(&[e.clone(), (2, children("/"), names(&[]))], "children(/) → []");
     ok(&[e.clone(), (2, create("/e/x", false, false), refused(ZkError::NoChildrenForEphemerals))]);
+    // Nothing has ended that session; and in one that has ended, nothing is written.
+    illegal(&[e.clone(), (1, set("/e", None), refused(ZkError::SessionExpired))], "SessionExpired");
+    illegal(&[e.clone(), close_of(1), (1, create("/f", false, false), made("/f"))], "");
+    ok(&[e.clone(), close_of(1), (1, ZkOp::Multi { ops: vec![create("/f", false, false)] }, refused(ZkError::SessionExpired))]);
     // An unanswered end of the session explains it.
     ok(&[e, (1, ZkOp::CloseSession, None), (2, children("/"), names(&[]))]);
 }
@@ -156,6 +161,10 @@ impl Plain {
         };
         let no = ZkResult::Refused;
         let above = |path: &str| path[..path.rfind('/').unwrap_or(0)].to_owned();
+        let writes = matches!(op, ZkOp::Create { .. } | ZkOp::SetData { .. } | ZkOp::Delete { .. });
+        if writes && self.ended.contains(&session) {
+            return no(ZkError::SessionExpired);
+        }
         match op {
             ZkOp::Create { path, data, ephemeral, sequential } => {
                 let mut path = path.to_string();
@@ -164,9 +173,6 @@ impl Plain {
                     None if !parent.is_empty() => return no(ZkError::NoNode),
                     Some((_, _, Some(_))) => return no(ZkError::NoChildrenForEphemerals),
                     _ => {}
-                }
-                if *ephemeral && self.ended.contains(&session) {
-                    return no(ZkError::SessionExpired);
                 }
                 if *sequential {
                     let next = self.numbers.entry(parent).or_default();

@@ -127,11 +127,20 @@ fn load(path: &Path, model: Option<&str>, level: Level) -> anyhow::Result<Loaded
     let beside = path.with_file_name("trace.ndjson");
     let log = if matches!(stored, Stored::Kv(_)) && matches!(level, Level::L0 | Level::All) && beside.is_file() {
         let (header, events) = history::read_trace(&beside).map_err(|e| usage(e.to_string()))?;
-        Some(watched(&header, &events).applied_log())
+        // A run that was cut short has no final log: what was answered fast may not be in what is committed so far.
+        ended_well(path).then(|| watched(&header, &events).applied_log())
     } else {
         None
     };
     Ok(Loaded::History { stored, log })
+}
+
+/// Whether the run whose file this is came to its end, as far as its verdict says.
+fn ended_well(path: &Path) -> bool {
+    let verdict = std::fs::read_to_string(path.with_file_name("verdict.json")).unwrap_or_default();
+    let verdict: serde_json::Value = serde_json::from_str(&verdict).unwrap_or_default();
+    let cut_short = |finding: &serde_json::Value| matches!(finding["verdict"].as_str(), Some("liveness" | "crash"));
+    !verdict["findings"].as_array().is_some_and(|findings| findings.iter().any(cut_short))
 }
 
 /// Whether the first line is a trace's header.
@@ -209,8 +218,13 @@ fn of_trace(header: &TraceHeader, events: &[Stamped], recorded_hash: Option<&str
     if let Some(recorded) = recorded_hash.filter(|recorded| *recorded != hash) {
         wrong.insert(0, format!("this is not the trace of its run.json: its hash is {hash}, and the run's was {recorded}"));
     }
-    let verdict = if wrong.is_empty() { Verdict::Ok } else { Verdict::Illegal };
-    let mut lines = wrong.into_iter();
+    let undecided = monitor.undecided().iter().map(|(check, why)| format!("{check}: {why}"));
+    let (verdict, lines): (_, Vec<String>) = match (wrong.is_empty(), monitor.undecided().is_empty()) {
+        (true, true) => (Verdict::Ok, Vec::new()),
+        (true, false) => (Verdict::Unknown, undecided.collect()),
+        (false, _) => (Verdict::Illegal, wrong.into_iter().chain(undecided).collect()),
+    };
+    let mut lines = lines.into_iter();
     let message = lines.next().unwrap_or_default();
     Outcome { verdict, level: "online".to_owned(), message, details: lines.collect() }
 }

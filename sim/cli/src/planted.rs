@@ -161,6 +161,7 @@ const HINTS: &[(&str, &[&str])] = &[
     ("watch-out-of-order", &["watches"]),
     ("watch-gap-at-register", &["watches"]),
     ("watch-skips-undelivered", &["watches"]),
+    ("watch-slow-canceled", &["watches"]),
     ("watch-wrong-prev", &["watches"]),
     ("watch-compacted-delete", &["watches"]),
     ("watch-early-event", &["watches"]),

@@ -25,9 +25,8 @@ pub(crate) struct Watching {
     node: Option<u32>,
     /// It has been told something.
     begun: bool,
-    /// What it asks a node for, and the last revision that its caller had seen then.
+    /// What it asks a node for.
     request: WatchCreateRequest,
-    seen: u64,
 }
 
 /// What is to be done for a watch.
@@ -43,7 +42,6 @@ pub(crate) enum WatchStep {
 
 impl Cluster {
     pub(crate) fn begin_watch(&mut self, hosts: &mut impl Hosts, client: u32, op: u64, watch: &Watch, request: WatchCreateRequest) {
-        let seen = self.caller(client).revision;
         // Half of the watches begin at a node of the plan's choice, the others at one of the client's.
         let draw = self.draws.draw("watch", op, 0);
         let node = draw.chance(0.5).then(|| self.draws.draw("watch", op, 1).below(self.plan.cluster.voters.into()) as u32 + 1);
@@ -54,7 +52,6 @@ impl Cluster {
             node: None,
             begun: false,
             request: request.clone(),
-            seen,
         };
         let caller = self.caller(client);
         caller.watches.insert(op, watching);
@@ -111,12 +108,18 @@ impl Cluster {
         let (now, healed) = (self.now, self.healed);
         let caller = self.caller(client);
         let life = caller.life;
-        let Some(watching) = caller.watches.get_mut(&op) else { return };
+        let Some(watching) = caller.watches.get_mut(&op) else {
+            if caller.canceled_watches.contains(&op) {
+                // It must not: the check is to see it.
+                self.observer.client(client, ClientEvent::WatchTold { op, from, response });
+            }
+            return;
+        };
         watching.told = watching.told.max(response.revision);
         let first = !watching.begun;
         watching.begun |= !response.canceled;
         let unasked = watching.request.progress_notify && watching.ask == 0 && !healed;
-        let options = if first && response.created { probes::of_watch(&watching.request, watching.seen) } else { Vec::new() };
+        let options = if first && response.created { probes::of_watch(&watching.request, response.revision) } else { Vec::new() };
         let pace = if healed { 0 } else { watching.pace };
         for event in &response.events {
             caller.revision = caller.revision.max(event.kv.mod_revision);
@@ -124,6 +127,7 @@ impl Cluster {
         let fire = |cluster: &mut Cluster, probe| cluster.observer.fire(probe, Some(from));
         if response.canceled {
             caller.watches.remove(&op);
+            caller.canceled_watches.insert(op);
             if response.compact_revision > 0 {
                 fire(self, const { probe("watch_compacted") });
             }

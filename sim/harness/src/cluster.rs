@@ -118,8 +118,8 @@ pub(crate) struct Cluster {
     pub(crate) leases: BTreeMap<u64, LeaseId>,
     /// When nodes that stood still went on.
     pub(crate) resumed: BTreeMap<NodeId, u64>,
-    /// The latest term for which a node stood for election.
-    pub(crate) campaign: u64,
+    /// The latest term for which a node stood for election, and when.
+    pub(crate) campaign: (u64, u64),
     /// The calls of clients of etcd's API: which operation each is a try of.
     pub(crate) calls: Calls,
     /// They call etcd's own services, rather than by messages.
@@ -191,7 +191,7 @@ impl Cluster {
             history: History::default(),
             leases: BTreeMap::new(),
             resumed: BTreeMap::new(),
-            campaign: 0,
+            campaign: (0, 0),
             calls: Calls::default(),
             etcd_services: false,
             observer: Observer::new(header, options.judge, options.record),

@@ -210,6 +210,17 @@ fn online(cluster: &mut Cluster, verdicts: &mut Verdicts) -> Vec<history::Applie
         evidence: violation.evidence.clone(),
         details: Vec::new(),
     }));
+    verdicts.findings.extend(monitor.undecided().iter().map(|(check, why)| Finding {
+        check: (*check).to_owned(),
+        rule: "decided within the budget".to_owned(),
+        verdict: Verdict::Unknown,
+        t: now,
+        event: None,
+        node: None,
+        message: why.clone(),
+        evidence: Vec::new(),
+        details: Vec::new(),
+    }));
     monitor.applied_log()
 }
 

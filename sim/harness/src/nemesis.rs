@@ -48,9 +48,19 @@ impl Cluster {
         self.observer.fired = fired;
     }
 
-    /// Whether a fault has taken effect: not merely begun, and not the base network's ordinary losses.
+    /// Whether a fault has taken effect: not merely begun, not the base network's ordinary losses, and no mere wish of the operator's.
     fn has_suffered(&self) -> bool {
-        !self.effects.is_empty() || self.network.effects().any(|(kind, times)| times > 0 && !kind.starts_with("message_"))
+        const WISHES: [&str; 8] = [
+            "add_member",
+            "move_leader",
+            "operator_gave_up",
+            "operator_skipped",
+            "remove_member",
+            "shutdown",
+            "take_snapshot",
+            "update_member",
+        ];
+        self.effects.keys().any(|kind| !WISHES.contains(kind)) || self.network.effects().any(|(kind, times)| times > 0 && !kind.starts_with("message_"))
     }
 
     pub(crate) fn roles(&self, anchor: Option<NodeId>) -> Roles {

@@ -24,8 +24,10 @@ impl Cluster {
             L::AnswerKeepAlive { .. } => const { probe("keep_alive_answered") },
             L::AnswerTimeToLive { .. } => const { probe("time_to_live_answered") },
             L::DecideExpiry { term, .. } => {
-                // Somebody stands for a later term, and nobody leads it yet.
-                if self.campaign > *term && self.leader.is_some_and(|(led, _)| led < self.campaign) {
+                // Somebody stands for a later term, nobody leads it yet, and the time for that is not over.
+                let (stood_for, at) = self.campaign;
+                let under_way = self.now - at <= self.plan.cluster.election_timeout_ms_max * 1_000 * US;
+                if stood_for > *term && under_way && self.leader.is_some_and(|(led, _)| led < stood_for) {
                     self.observer.fire(const { probe("lease_expired_during_election") }, Some(id));
                 }
                 if self.resumed.get(&id).is_some_and(|at| self.now - at <= JUST_RESUMED) {
@@ -48,18 +50,14 @@ impl Cluster {
         }
         let probe = match event {
             Event::Campaign { term } => {
-                self.campaign = self.campaign.max(*term);
+                if *term >= self.campaign.0 {
+                    self.campaign = (*term, self.now);
+                }
                 const { probe("campaign") }
             }
-            Event::Apply { id: None, outcome: Applied::Done(synced), .. } => match synced.response.error() {
-                Some(error) => {
-                    if let Some(probe) = probes::of_error(error) {
-                        self.observer.fire(probe, Some(id));
-                    }
-                    return;
-                }
-                None => const { probe("lease_revoke_applied") },
-            },
+            Event::Apply { id: None, outcome: Applied::Done(synced), .. } if synced.response.error().is_none() => {
+                const { probe("lease_revoke_applied") }
+            }
             Event::GrantVote { .. } => const { probe("vote_granted") },
             Event::BecomeLeader { term, entries, .. } => {
                 if self.leader.is_none_or(|(latest, _)| *term >= latest) {
@@ -205,7 +203,7 @@ impl Cluster {
             Notice::Called { op, nonce, .. } => self.note_call(client, op, nonce),
             Notice::Answered { op, nonce, synced, .. } => {
                 self.observe(client, op, &synced.response, Some(synced.revision), waits);
-                if let Some(called) = self.history.get(op).map(|operation| probes::of_call(&operation.op)) {
+                if let Some(called) = self.history.get(op).and_then(|operation| probes::of_call(&operation.op, &synced.response)) {
                     self.observer.fire(called, None);
                 }
                 let heard = Heard::Answer(synced.response.clone());

@@ -29,9 +29,12 @@ pub(crate) fn of_error(error: Error) -> Option<usize> {
     })
 }
 
-/// The probe of a request that a client of etcd's API has the answer to.
-pub(crate) fn of_call(request: &Request) -> usize {
-    match request {
+/// The probe of a request that a client of etcd's API has the answer to, if it was done.
+pub(crate) fn of_call(request: &Request, response: &Response) -> Option<usize> {
+    if response.error().is_some() || matches!(response, Response::LeaseKeepAlive { ttl: ..=0, .. }) {
+        return None;
+    }
+    Some(match request {
         Request::Put(_) => const { probe("call_put") },
         Request::Range(_) => const { probe("call_range") },
         Request::DeleteRange(_) => const { probe("call_delete_range") },
@@ -42,16 +45,16 @@ pub(crate) fn of_call(request: &Request) -> usize {
         Request::LeaseKeepAlive(_) => const { probe("call_lease_keep_alive") },
         Request::LeaseTimeToLive(_) => const { probe("call_lease_time_to_live") },
         Request::LeaseLeases => const { probe("call_lease_leases") },
-    }
+    })
 }
 
-/// The probes of a watch that a node has begun.
-pub(crate) fn of_watch(request: &WatchCreateRequest, seen: u64) -> Vec<usize> {
+/// The probes of a watch that a node has begun, which had applied this revision, or all up to where the watch begins.
+pub(crate) fn of_watch(request: &WatchCreateRequest, applied: u64) -> Vec<usize> {
     // The key is whatever it is; what asks for the previous pair and for progress shows when it is told.
     let WatchCreateRequest { key: _, range_end, start_revision, progress_notify: _, filters, prev_kv: _ } = request;
     let mut probes = vec![match *start_revision {
         0 => const { probe("watch_from_present") },
-        at if at <= seen => const { probe("watch_from_past") },
+        at if at <= applied + 1 => const { probe("watch_from_past") },
         _ => const { probe("watch_from_future") },
     }];
     probes.extend(range_end.is_some().then_some(const { probe("watch_of_range") }));

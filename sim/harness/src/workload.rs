@@ -40,6 +40,8 @@ pub(crate) struct Caller {
     pub(crate) zk: Option<Session>,
     /// Its watches and renewals, by operation.
     pub(crate) watches: BTreeMap<u64, Watching>,
+    /// Watches that a node has ended: of these nothing more is to come.
+    pub(crate) canceled_watches: BTreeSet<u64>,
     pub(crate) renewals: BTreeSet<u64>,
     /// The process's own clock.
     pub(crate) clock: Clock,
@@ -66,6 +68,7 @@ impl Caller {
             recipe: None,
             zk: None,
             watches: BTreeMap::new(),
+            canceled_watches: BTreeSet::new(),
             renewals: BTreeSet::new(),
             clock: Clock::new(draws, CLOCK_FIRST + address, &params),
             seen: BTreeMap::new(),

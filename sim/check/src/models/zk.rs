@@ -3,7 +3,7 @@
 //!
 //! Taken from ZooKeeper's documentation: versions count changes of the data from 0; an ephemeral node has no children and goes with its session;
 //! the number of a sequential node is greater than those of every sequential child that its parent had before. Where several errors are true at
-//! once any of them may be given. A session that has expired may be found out about earlier than its nodes go, so "expired" is believed.
+//! once any of them may be given. A session is found to have expired only when its nodes are gone, and from then on it writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,15 +85,16 @@ impl Tree {
                 errors.push(error);
             }
         };
+        let writes = matches!(op, ZkOp::Create { .. } | ZkOp::SetData { .. } | ZkOp::Delete { .. });
+        object(writes && self.ended.contains(&session), ZkError::SessionExpired);
         match op {
-            ZkOp::Create { path, ephemeral, sequential, .. } => {
+            ZkOp::Create { path, sequential, .. } => {
                 let above = self.nodes.get(&parent(path));
                 object(above.is_none(), ZkError::NoNode);
                 object(above.is_some_and(|node| node.owner.is_some()), ZkError::NoChildrenForEphemerals);
                 // A node that was made by its full name can be in a number's way.
                 let taken = |other: &Bytes| if *sequential { number(path, other).is_some() } else { *other == key(path) };
                 object(self.nodes.keys().any(taken), ZkError::NodeExists);
-                object(*ephemeral && self.ended.contains(&session), ZkError::SessionExpired);
             }
             ZkOp::SetData { path, version, .. } => {
                 let node = self.nodes.get(&key(path));
@@ -183,7 +184,7 @@ impl Zk {
         }
         let errors = tree.errors(session, op);
         match ret {
-            Some(ZkResult::Refused(ZkError::SessionExpired)) => true,
+            Some(ZkResult::Refused(ZkError::SessionExpired)) => tree.ended.contains(&session),
             Some(ZkResult::Refused(error)) => errors.contains(error),
             _ if errors.iter().any(|error| !is_sequential(op) || *error != ZkError::NodeExists) => ret.is_none(),
             None => {
@@ -209,7 +210,7 @@ impl Zk {
     fn multi(&self, tree: &mut Tree, session: SessionName, ops: &[ZkOp], ret: Option<&ZkResult>) -> bool {
         let mut after = tree.clone();
         match ret {
-            Some(ZkResult::Refused(ZkError::SessionExpired)) => true,
+            Some(ZkResult::Refused(ZkError::SessionExpired)) => tree.ended.contains(&session),
             Some(refused @ ZkResult::Refused(_)) => ops.iter().any(|op| {
                 let refuses = |tree: &Tree| self.one(&mut tree.clone(), session, op, Some(refused), 0);
                 let refused_here = refuses(&after) || refuses(tree);

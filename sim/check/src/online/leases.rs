@@ -28,6 +28,7 @@ pub(super) const THERE: &str = "a time to live is told of a lease that is there,
 pub(super) const LEADS: &str = "only a leader that has promoted the leases speaks of them";
 pub(super) const CONFIRMED: &str = "a keep-alive is answered after a round of leadership begun for it";
 pub(super) const GIVEN_UP: &str = "from the decision to expire on, a lease is kept alive no more";
+pub(super) const REFUSED: &str = "a keep-alive is refused only of a lease that is not there, or has expired";
 pub(super) const FROM_RECEIPT: &str = "a keep-alive gives the full time from the clock reading of its receipt";
 pub(super) const NOT_GROWING: &str = "a time to live does not grow without a keep-alive or a promotion";
 pub(super) const STAMPED: &str = "a server revokes a lease only by a decision of the term that it is stamped with";
@@ -54,6 +55,8 @@ struct Life {
     ttl: i64,
     /// The entry of its grant.
     index: Index,
+    /// The id of that.
+    id: Option<ProposeId>,
     /// When its client asked for it, and the event.
     sent: (Nanos, u64),
     /// When it was first applied.
@@ -94,6 +97,8 @@ pub(super) struct Leases {
     lives: BTreeMap<LeaseId, Vec<Life>>,
     /// When each grant was proposed, and the event.
     grants: BTreeMap<ProposeId, (Nanos, u64)>,
+    /// When a client first had the answer that a lease is granted: by which id, be that applied anywhere or not.
+    answered: BTreeMap<LeaseId, (ProposeId, Nanos)>,
     asked: BTreeMap<Read, Asked>,
     /// The read behind an operation.
     reads: BTreeMap<u64, Read>,
@@ -268,6 +273,13 @@ impl Leases {
                     );
                     (message, self.asked.get(read).map(|asked| asked.sent.1).into_iter().collect())
                 });
+                let Some(Asked { sent, .. }) = self.asked.get(read).filter(|_| *ttl <= 0) else { return };
+                r.expect(CHECK, REFUSED, at, decided.is_some() || !self.is_there_since(lease, sent.0), || {
+                    let message = format!(
+                        "node {node} refused in term {term} to keep lease {lease} alive, which was granted before that was asked, is there, and which it had not decided to end"
+                    );
+                    (message, vec![sent.1])
+                });
             }
             LeaseEvent::AnswerTimeToLive { ttl, .. } => {
                 given_up(r, *ttl > 0, &format!("told {ttl} s to live"));
@@ -379,6 +391,7 @@ impl Leases {
                 self.lives.entry(*id).or_default().push(Life {
                     ttl: *ttl,
                     index: entry.index,
+                    id: entry.id(),
                     sent,
                     granted: at.t,
                     kept: None,
@@ -415,8 +428,15 @@ impl Leases {
                     Request::LeaseTimeToLive(ask) => (ask.id, ask.keys),
                     _ => return,
                 };
-                self.reads.insert(*op, *read);
+                // Of several tries through gateways the first: whichever is answered, it was not sent earlier.
+                self.reads.entry(*op).or_insert(*read);
                 self.asked.entry(*read).or_insert(Asked { lease, sent: (at.t, at.event), keys });
+            }
+            ClientEvent::FastComplete { id: grant, response: Response::LeaseGrant { id, .. }, .. }
+            | ClientEvent::SyncedComplete { id: grant, synced: Synced { response: Response::LeaseGrant { id, .. }, .. }, .. } => {
+                if self.answered.get(id).is_none_or(|(of, _)| of != grant) {
+                    self.answered.insert(*id, (*grant, at.t));
+                }
             }
             ClientEvent::SendKeepAlive { lease, read, .. } => {
                 self.asked.entry(*read).or_insert(Asked { lease: *lease, sent: (at.t, at.event), keys: false });
@@ -468,6 +488,15 @@ impl Leases {
         {
             life.kept = life.kept.max(Some(sent));
         }
+    }
+
+    /// Whether a lease was granted before a moment, and is there: by what is applied, or by what a client was told of what will be.
+    fn is_there_since(&self, lease: LeaseId, sent: Nanos) -> bool {
+        let lives = self.lives.get(&lease).map_or(&[][..], Vec::as_slice);
+        let answered = self.answered.get(&lease).filter(|(_, at)| *at < sent);
+        let granted = |life: &Life| life.granted < sent || answered.is_some_and(|(id, _)| life.id == Some(*id));
+        let to_come = answered.is_some_and(|(id, _)| !lives.iter().any(|life| life.id == Some(*id)));
+        to_come || lives.iter().any(|life| granted(life) && life.gone.is_none())
     }
 
     /// A lease that was there all the time is told of; one that never was is not.

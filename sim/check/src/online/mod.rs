@@ -89,7 +89,7 @@ impl Monitor {
             leases: Leases::new(header.drift_ppm),
             watches: Watches::default(),
             applications: Applications::default(),
-            zookeeper: Zookeeper::default(),
+            zookeeper: Zookeeper::new(),
             last: (0, 0),
         }
     }
@@ -130,6 +130,11 @@ impl Monitor {
     /// The first violation of each (check, rule), in the order found.
     pub fn violations(&self) -> &[Violation] {
         self.report.violations()
+    }
+
+    /// The checks that ran out of budget before they could judge, and over what. Known once the run is finished.
+    pub fn undecided(&self) -> &[(&'static str, String)] {
+        self.report.all_undecided()
     }
 
     /// Judges what can only be judged at the end of the run, taken to end with its last event.

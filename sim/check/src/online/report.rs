@@ -81,12 +81,18 @@ impl At {
 pub(super) struct Report {
     violations: Vec<Violation>,
     judged: [u64; NAMES.len()],
+    undecided: Vec<(&'static str, String)>,
 }
 
 impl Report {
     /// The check judged something.
     pub fn judged(&mut self, check: Check) {
         self.judged[check as usize] += 1;
+    }
+
+    /// The check ran out of budget before it could judge.
+    pub fn undecided(&mut self, check: Check, why: String) {
+        self.undecided.push((NAMES[check as usize], why));
     }
 
     /// Whether the rule was reported already: then judging it again is a waste.
@@ -116,6 +122,10 @@ impl Report {
 
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    pub fn all_undecided(&self) -> &[(&'static str, String)] {
+        &self.undecided
     }
 
     pub fn evaluations(&self) -> BTreeMap<&'static str, u64> {

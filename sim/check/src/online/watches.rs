@@ -15,7 +15,7 @@ use kv::{Error, EventKind, KeyValue, WatchCreateRequest, WatchEvent, WatchFilter
 
 use super::ghost::Ghost;
 use super::report::{At, Check, Report};
-use crate::replay::{Replay, lies_in};
+use crate::replay::{Replay, is_unbounded, lies_in};
 use crate::words;
 
 pub(super) const ORDERED: &str = "a watcher is told events in the order of revisions, and within one as its request wrote";
@@ -31,6 +31,7 @@ pub(super) const PREV_KV: &str = "an event shows what the key held before, if th
 pub(super) const FILTERED: &str = "a watcher is told only of what it asked for";
 pub(super) const PROGRESS: &str = "what a watcher is told of its progress is true";
 pub(super) const COMPACTED: &str = "a watcher is canceled for a compaction only if what comes next is compacted";
+pub(super) const CANCELED: &str = "a watcher is canceled only for a compaction, or at once for a range that holds no key";
 pub(super) const ENDED: &str = "a watcher is told nothing after its end";
 
 const CHECK: Check = Check::Watch;
@@ -52,8 +53,6 @@ struct Watch {
 #[derive(Default)]
 pub(super) struct Watches {
     watches: BTreeMap<u64, Watch>,
-    /// By client, the watches that it began: they die with it.
-    of: BTreeMap<u32, Vec<u64>>,
     /// The revision applied when it was looked at last.
     applied: u64,
 }
@@ -79,7 +78,6 @@ impl Watches {
                 }
                 let watch = Watch { request, told, began: at.event, latest: at.event, ended: false, waiting: VecDeque::new() };
                 self.watches.insert(*op, watch);
-                self.of.entry(stamped.client.unwrap_or(0)).or_default().push(*op);
             }
             ClientEvent::Register { op, to, start_revision } => {
                 let Some(watch) = self.watches.get_mut(op) else { return };
@@ -102,11 +100,6 @@ impl Watches {
                 // What came before it and waits to be judged did not come after it.
                 if let Some(watch) = self.watches.get_mut(op).filter(|watch| watch.waiting.is_empty()) {
                     watch.ended = true;
-                }
-            }
-            ClientEvent::ClientCrash => {
-                for op in self.of.remove(&stamped.client.unwrap_or(0)).unwrap_or_default() {
-                    self.watches.remove(&op);
                 }
             }
             _ => {}
@@ -157,7 +150,14 @@ impl Watch {
                 format!("that revision {} is compacted, when {truth} was, and it needed {next} next", response.compact_revision)
             });
         }
-        if response.canceled && response.cancel_reason.is_some_and(|reason| reason != Error::Compacted) {
+        if response.canceled && response.cancel_reason != Some(Error::Compacted) {
+            let (key, end) = (&self.request.key, self.request.range_end.as_ref());
+            let empty = end.is_some_and(|end| !is_unbounded(end) && end <= key);
+            let honest = response.created && self.latest == self.began && empty && response.cancel_reason == Some(Error::EmptyWatchRange);
+            wrong(CANCELED, honest && events.is_empty(), &|| {
+                let why = response.cancel_reason.map_or("nothing", |reason| reason.message());
+                format!("that it is canceled for \"{why}\", all up to revision {} having been told", self.told.unwrap_or(0))
+            });
             // It never began.
             return;
         }

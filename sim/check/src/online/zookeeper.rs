@@ -2,7 +2,7 @@
 //! sequential nodes are unique and rise. Judged at the end of the run, from what clients asked and were told.
 //!
 //! A client has one session after the other: the next begins after it asked for the end of one, was told that it has expired, or crashed. Each may expire at any
-//! time after it began. A search that runs out of budget says nothing.
+//! time after it began. A search that runs out of budget leaves it undecided.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,9 @@ const STEPS: u64 = 300_000;
 /// Numbers of the sessions' ends among the operations: plans number theirs from 0.
 const EXPIRY: u64 = 1 << 62;
 
-#[derive(Default)]
 pub(super) struct Zookeeper {
+    /// How many the search may take.
+    pub(super) steps: u64,
     /// The number of each client's session.
     sessions: BTreeMap<u32, u32>,
     /// The session in which each operation began.
@@ -36,6 +37,10 @@ pub(super) struct Zookeeper {
 }
 
 impl Zookeeper {
+    pub fn new() -> Zookeeper {
+        Zookeeper { steps: STEPS, sessions: BTreeMap::new(), of: BTreeMap::new(), closing: BTreeSet::new() }
+    }
+
     pub fn after(&mut self, stamped: &Stamped) {
         let Event::Client(event) = &stamped.event else { return };
         let client = stamped.client.unwrap_or(0);
@@ -82,13 +87,20 @@ impl Zookeeper {
         };
         history.extend(sessions.into_iter().enumerate().map(expiry));
         let model = Zk::of(&history);
-        r.judged(CHECK);
-        if let Outcome::Illegal(stuck) = search(&model, history, Budget { steps: STEPS, wall: None, threads: 1 }) {
-            r.violate(CHECK, LINEARIZABLE, at, || {
-                let why = explain(&stuck, Unit::Nanoseconds);
-                let events = why.operations.iter().filter_map(|id| Some(runs.get(id)?.began.1)).collect();
-                (why.sentence, events)
-            });
+        let operations = history.len();
+        match search(&model, history, Budget { steps: self.steps, wall: None, threads: 1 }) {
+            Outcome::Legal => r.judged(CHECK),
+            Outcome::Illegal(stuck) => {
+                r.judged(CHECK);
+                r.violate(CHECK, LINEARIZABLE, at, || {
+                    let why = explain(&stuck, Unit::Nanoseconds);
+                    let events = why.operations.iter().filter_map(|id| Some(runs.get(id)?.began.1)).collect();
+                    (why.sentence, events)
+                });
+            }
+            Outcome::Unknown => {
+                r.undecided(CHECK, format!("{operations} operations on the tree: the search ran out of {} steps before it was decided", self.steps));
+            }
         }
     }
 }
@@ -120,8 +132,9 @@ fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Re
         // In order of numbers nobody was answered before one with a smaller number began; swept from the end.
         list.sort_by_key(|(number, _, timed)| (*number, timed.invoke));
         let mut earliest: Option<&Made<'_>> = None;
-        for this in list.iter().rev() {
-            let clash = earliest.filter(|other| other.0 == this.0 || other.2.end < this.2.invoke);
+        for (i, this) in list.iter().enumerate().rev() {
+            let same = list.get(i + 1).filter(|other| other.0 == this.0);
+            let clash = same.or(earliest.filter(|other| other.2.end < this.2.invoke));
             r.expect(CHECK, NUMBERED, at, clash.is_none(), || {
                 let (same, path, other) = clash.expect("judged above");
                 let message = if *same == this.0 {
@@ -131,7 +144,7 @@ fn numbered(history: &History<Zk>, runs: &BTreeMap<u64, Run>, at: At, r: &mut Re
                 };
                 (message, [other.id, this.2.id].iter().filter_map(|id| Some(runs.get(id)?.began.1)).collect())
             });
-            if earliest.is_none_or(|other| this.2.end <= other.2.end || other.0 == this.0) {
+            if earliest.is_none_or(|other| this.2.end <= other.2.end) {
                 earliest = Some(this);
             }
         }

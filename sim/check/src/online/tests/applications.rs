@@ -205,3 +205,21 @@ fn a_tree() {
     did(&mut s, 3, 5, create("/a/n-", false, true), made("/a/n-0000000003"));
     s.broken("zookeeper", z::NUMBERED, "operation 5 was given /a/n-0000000003 after that");
 }
+
+#[test]
+fn a_search_without_budget_leaves_the_tree_undecided() {
+    let mut s = Stage::new(0);
+    s.monitor.zookeeper.steps = 1;
+    let path = |op: u64| kv::Bytes::from(format!("/{op}"));
+    for op in 1..=3 {
+        let create = ZkOp::Create { path: path(op), data: "1".into(), ephemeral: false, sequential: false };
+        begin(&mut s, op as u32, op, Recipe::Zk(create));
+    }
+    for op in 1..=3 {
+        end(&mut s, op as u32, op, RecipeResult::Zk(ZkResult::Created { path: path(op) }));
+    }
+    s.quiet();
+    assert_eq!(s.monitor.evaluations()["zookeeper"], 0);
+    let [(check, why)] = s.monitor.undecided() else { panic!("{:?}", s.monitor.undecided()) };
+    assert!(*check == "zookeeper" && why.contains("ran out of 1 steps"), "{check}: {why}");
+}

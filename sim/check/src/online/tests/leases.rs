@@ -140,6 +140,55 @@ fn what_is_given_up_stays_so() {
 }
 
 #[test]
+fn a_keep_alive_of_what_is_there_is_refused() {
+    let refuse = |s: &mut Stage, sent_ms: u64| {
+        let (t, read) = (s.now() / 1_000_000, (CLIENT, 1));
+        s.at(sent_ms).client(ClientEvent::SendKeepAlive { op: 90, lease: 5, read });
+        s.at(t).confirm(read);
+        let (leader, term) = (s.leader, s.term);
+        s.lease(leader, LeaseEvent::AnswerKeepAlive { term, lease: 5, read, ttl: 0 });
+    };
+    let mut s = granted(0);
+    s.at(5000);
+    refuse(&mut s, 4000);
+    s.broken(CHECK, l::REFUSED, "node 1 refused in term 1 to keep lease 5 alive, which was granted before that was asked");
+    // Granted while the question was on its way, or ended.
+    let mut s = granted(0);
+    s.at(5000);
+    refuse(&mut s, 99);
+    s.at(5000).run(4, &revoke(5, None));
+    refuse(&mut s, 4999);
+    s.quiet();
+    // A grant that its client has the fast answer to is as good as applied.
+    let mut s = Stage::new(0);
+    let entry = s.at(100).propose(1, &grant(5, 10));
+    let (id, config) = (entry.id().expect("a client's"), curp::ConfigVersion::default());
+    let response = Response::LeaseGrant { id: 5, ttl: 10 };
+    s.client(ClientEvent::FastComplete { op: 1, id, term: 1, config, nodes: vec![1, 2, 3], response });
+    s.at(200);
+    refuse(&mut s, 150);
+    s.broken(CHECK, l::REFUSED, "which was granted before that was asked");
+}
+
+/// A question that is asked again by another gateway, and answered as the first was: what counts is when it was first asked.
+#[test]
+fn a_question_that_went_two_ways() {
+    let mut s = Stage::new(0);
+    let request = || Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 5, keys: false });
+    let asked = |s: &mut Stage, gateway: u32| {
+        s.client(ClientEvent::Propose { op: 10, id: None, first_incomplete: None, read: Some((gateway, 1)), request: request() });
+    };
+    s.at(100);
+    asked(&mut s, 91);
+    s.at(200).run(1, &grant(5, 10));
+    s.at(250);
+    asked(&mut s, 92);
+    let response = Response::LeaseTimeToLive { id: 5, ttl: -1, granted_ttl: 0, keys: Vec::new() };
+    s.at(300).client(ClientEvent::ReadComplete { op: 10, applied: 1, synced: Synced { revision: 1, response } });
+    s.quiet();
+}
+
+#[test]
 fn a_stale_clock_reading_at_the_receipt() {
     let mut s = granted(0);
     s.at(5000).lease(

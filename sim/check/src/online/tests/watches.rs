@@ -267,6 +267,40 @@ fn compacted_or_not() {
     p.broken(w::COMPACTED, "and it needed 3 next");
 }
 
+#[test]
+fn canceled_for_no_reason() {
+    let canceled = |cancel_reason| WatchResponse { revision: 1, canceled: true, cancel_reason, ..WatchResponse::default() };
+    for reason in [None, Some(Error::EmptyWatchRange), Some(Error::FutureRevision)] {
+        let mut p = Play::new(all(2));
+        p.told(canceled(reason));
+        p.broken(w::CANCELED, "all up to revision 1 having been told");
+    }
+    let refused = WatchResponse { created: true, ..canceled(Some(Error::EmptyWatchRange)) };
+    for (end, honest) in [(Some("a"), true), (Some("b"), true), (Some("c"), false), (None, false), (Some("\0"), false)] {
+        let mut s = Stage::new(0);
+        let request = WatchCreateRequest { key: "b".into(), range_end: end.map(Into::into), ..WatchCreateRequest::default() };
+        s.client(ClientEvent::Watch { op: 50, request });
+        s.client(ClientEvent::WatchTold { op: 50, from: 1, response: WatchResponse { revision: 0, ..refused.clone() } });
+        if honest {
+            s.quiet();
+        } else {
+            s.broken(CHECK, w::CANCELED, "that it is canceled for");
+        }
+    }
+}
+
+/// What a client was told just before it crashed is judged, too.
+#[test]
+fn told_before_a_crash() {
+    let mut p = Play::new(all(2));
+    let mut events = p.truth(2..=4, false);
+    events[0].kv.value = "another".into();
+    events[0].kv.mod_revision = 99;
+    p.events(99, events);
+    p.s.client(ClientEvent::ClientCrash);
+    p.broken(w::APPLIED, "and no node has applied more than revision 8");
+}
+
 /// SplitMix64.
 fn next(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
