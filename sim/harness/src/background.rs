@@ -45,14 +45,8 @@ impl Cluster {
         // Half of the watches begin at a node of the plan's choice, the others at one of the client's.
         let draw = self.draws.draw("watch", op, 0);
         let node = draw.chance(0.5).then(|| self.draws.draw("watch", op, 1).below(self.plan.cluster.voters.into()) as u32 + 1);
-        let watching = Watching {
-            pace: watch.pace_us * US,
-            ask: watch.ask_us * US,
-            told: 0,
-            node: None,
-            begun: false,
-            request: request.clone(),
-        };
+        let watching =
+            Watching { pace: watch.pace_us * US, ask: watch.ask_us * US, told: 0, node: None, begun: false, request: request.clone() };
         let caller = self.caller(client);
         caller.watches.insert(op, watching);
         let life = caller.life;

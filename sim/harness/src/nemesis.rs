@@ -60,7 +60,8 @@ impl Cluster {
             "take_snapshot",
             "update_member",
         ];
-        self.effects.keys().any(|kind| !WISHES.contains(kind)) || self.network.effects().any(|(kind, times)| times > 0 && !kind.starts_with("message_"))
+        self.effects.keys().any(|kind| !WISHES.contains(kind))
+            || self.network.effects().any(|(kind, times)| times > 0 && !kind.starts_with("message_"))
     }
 
     pub(crate) fn roles(&self, anchor: Option<NodeId>) -> Roles {

@@ -40,7 +40,8 @@ pub(super) struct Run {
     pub ended: Option<(u64, u64)>,
     to: u64,
     pub result: Option<RecipeResult>,
-    steps: Vec<ProposeId>,
+    /// The commands that it proposed.
+    pub steps: Vec<ProposeId>,
 }
 
 /// Who believes in a lock.

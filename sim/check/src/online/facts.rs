@@ -130,6 +130,8 @@ pub(super) struct FirstApplied {
     /// The revision then.
     pub revision: u64,
     pub slot: Slot,
+    /// Time and event.
+    pub t: u64,
     pub event: u64,
 }
 

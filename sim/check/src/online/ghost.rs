@@ -410,7 +410,8 @@ impl Ghost {
                 Some(Synced { revision: self.store.revision(), response })
             });
             let writes = self.store.revision() > before;
-            self.applied.push(FirstApplied { outcome: outcome.clone(), expected, writes, state_hash, revision, slot, event });
+            let (outcome, t) = (outcome.clone(), self.now);
+            self.applied.push(FirstApplied { outcome, expected, writes, state_hash, revision, slot, t, event });
         }
     }
 

@@ -150,7 +150,7 @@ impl Monitor {
         self.leases.finish(at, r);
         self.watches.finish(g, r);
         self.applications.finish(g, r);
-        self.zookeeper.finish(&self.applications.runs, at, r);
+        self.zookeeper.finish(g, &self.applications.runs, at, r);
     }
 
     /// The final committed log: the commands that took effect, in order, the servers' own among them. The monitor followed it from the first entry on, so it is whole

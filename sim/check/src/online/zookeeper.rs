@@ -1,18 +1,23 @@
 //! ZooKeeper's create path as recipes: the operations of a run are linearizable by the model of a tree ([`crate::models::zk`]), and the numbers of
 //! sequential nodes are unique and rise. Judged at the end of the run, from what clients asked and were told.
 //!
-//! A client has one session after the other: the next begins after it asked for the end of one, was told that it has expired, or crashed. Each may expire at any
-//! time after it began. A search that runs out of budget leaves it undecided.
+//! A client has one session after the other: the next begins after it asked for the end of one, was told that it has expired, or crashed.
+//!
+//! What clients were not told, the log knows, and without it the search would have to try every moment for it: whether an operation without an
+//! answer happened, and which sessions expired. Each then took effect before it was applied first; when before, only the answers tell. A
+//! search that runs out of budget leaves the run undecided.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use curp::Payload;
 use history::{ClientEvent, Event, Recipe, RecipeResult, Stamped, ZkError, ZkOp, ZkResult};
-use kv::Bytes;
+use kv::{Bytes, LeaseId, Request, Response};
 
 use super::applications::Run;
+use super::ghost::Ghost;
 use super::report::{At, Check, Report};
 use crate::explain::{Unit, explain};
-use crate::model::{History, NEVER, Timed};
+use crate::model::{History, Timed};
 use crate::models::zk::{Op, SessionName, Zk, number, parent};
 use crate::search::{Budget, Outcome, search};
 
@@ -34,6 +39,15 @@ pub(super) struct Zookeeper {
     of: BTreeMap<u64, SessionName>,
     /// Those that are to end a session.
     closing: BTreeSet<u64>,
+}
+
+/// What the log says of a session.
+#[derive(Default)]
+struct Session {
+    /// A write of it that succeeded began then: it had not expired before.
+    last_write: u64,
+    /// The lease granted for it last, and when that operation began. Earlier ones the client gave up before it had used them.
+    lease: Option<(u64, LeaseId)>,
 }
 
 impl Zookeeper {
@@ -60,32 +74,40 @@ impl Zookeeper {
     }
 
     /// At the end of the run, given all its operations.
-    pub fn finish(&self, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
+    pub fn finish(&self, g: &Ghost, runs: &BTreeMap<u64, Run>, at: At, r: &mut Report) {
         let mut history: History<Zk> = Vec::new();
-        let mut sessions: BTreeMap<SessionName, u64> = BTreeMap::new();
+        let mut sessions: BTreeMap<SessionName, Session> = BTreeMap::new();
         for (id, run) in runs {
-            let (Recipe::Zk(op), Some(session)) = (&run.recipe, self.of.get(id)) else { continue };
-            let first = sessions.entry(*session).or_insert(run.began.0);
-            *first = run.began.0.min(*first);
+            let (Recipe::Zk(op), Some(name)) = (&run.recipe, self.of.get(id)) else { continue };
+            let session = sessions.entry(*name).or_default();
+            let granted = taken(g, run).find_map(|(_, response)| match response {
+                Response::LeaseGrant { id, .. } => Some((run.began.0, *id)),
+                _ => None,
+            });
+            session.lease = session.lease.max(granted);
             let ret = match &run.result {
                 Some(RecipeResult::Zk(result)) => Some(result.clone()),
                 _ => None,
             };
-            let end = run.ended.map(|(t, _)| t).filter(|_| ret.is_some()).unwrap_or(NEVER);
-            history.push(Timed { id: *id, op: Op::Client(*session, op.clone()), ret, invoke: run.began.0, end });
+            let (invoke, ended) = (run.began.0, run.ended.map(|(t, _)| t).filter(|_| ret.is_some()));
+            if ret.as_ref().is_some_and(|ret| !matches!(ret, ZkResult::Refused(_))) && writes(op) {
+                session.last_write = session.last_write.max(invoke);
+            }
+            let happened =
+                || taken(g, run).find(|(_, response)| matches!(response, Response::Txn { succeeded: true, .. } | Response::LeaseRevoke));
+            let Some(end) = ended.or_else(|| happened().map(|(t, _)| t)) else { continue };
+            history.push(Timed { id: *id, op: Op::Client(*name, op.clone()), ret, invoke, end });
         }
         if history.is_empty() {
             return;
         }
         numbered(&history, runs, at, r);
-        let expiry = |(i, (session, began)): (usize, (SessionName, u64))| Timed {
-            id: EXPIRY + i as u64,
-            op: Op::Expire(session),
-            ret: None,
-            invoke: began,
-            end: NEVER,
+        let gone = expired(g);
+        let expiry = |(i, (name, session)): (usize, (&SessionName, &Session))| {
+            let end = gone.get(&session.lease?.1)?;
+            Some(Timed { id: EXPIRY + i as u64, op: Op::Expire(*name), ret: None, invoke: session.last_write, end: *end })
         };
-        history.extend(sessions.into_iter().enumerate().map(expiry));
+        history.extend(sessions.iter().enumerate().filter_map(expiry));
         let model = Zk::of(&history);
         let operations = history.len();
         match search(&model, history, Budget { steps: self.steps, wall: None, threads: 1 }) {
@@ -99,10 +121,40 @@ impl Zookeeper {
                 });
             }
             Outcome::Unknown => {
-                r.undecided(CHECK, format!("{operations} operations on the tree: the search ran out of {} steps before it was decided", self.steps));
+                r.undecided(
+                    CHECK,
+                    format!("{operations} operations on the tree: the search ran out of {} steps before it was decided", self.steps),
+                );
             }
         }
     }
+}
+
+/// When each lease that a server revoked was gone.
+fn expired(g: &Ghost) -> BTreeMap<LeaseId, u64> {
+    let entries = g.committed.iter().map(|committed| &committed.entry.payload).zip(&g.applied);
+    let gone = entries.filter_map(|(payload, applied)| match payload {
+        Payload::Own { command } => match (&**command, &applied.expected.as_ref()?.response) {
+            (Request::LeaseRevoke(revoke), Response::LeaseRevoke) => Some((revoke.id, applied.t)),
+            _ => None,
+        },
+        _ => None,
+    });
+    gone.collect()
+}
+
+/// What came of the commands that an operation proposed, as far as they took effect, and when they were applied first.
+fn taken<'a>(g: &'a Ghost, run: &'a Run) -> impl Iterator<Item = (u64, &'a Response)> {
+    let places = run.steps.iter().filter_map(|id| g.command(*id)?.done?.checked_sub(1));
+    places.filter_map(|place| {
+        let applied = g.applied.get(place as usize)?;
+        Some((applied.t, &applied.expected.as_ref()?.response))
+    })
+}
+
+/// Whether an operation needs the session.
+fn writes(op: &ZkOp) -> bool {
+    !matches!(op, ZkOp::GetData { .. } | ZkOp::GetChildren { .. } | ZkOp::Sync)
 }
 
 /// A sequential node: its number, its path, and the create that made it.

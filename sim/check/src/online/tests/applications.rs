@@ -165,7 +165,10 @@ fn made(path: &str) -> ZkResult {
 fn a_tree() {
     let begun = || {
         let mut s = Stage::new(0);
-        did(&mut s, 1, 1, create("/a", false, false), made("/a"));
+        begin(&mut s, 1, 1, Recipe::Zk(create("/a", false, false)));
+        s.run(1 << 32 | 1, &grant(5, 10));
+        end(&mut s, 1, 1, RecipeResult::Zk(made("/a")));
+        s.at(2);
         did(&mut s, 1, 2, create("/a/e", true, false), made("/a/e"));
         did(&mut s, 1, 3, create("/a/n-", false, true), made("/a/n-0000000004"));
         did(&mut s, 2, 4, create("/a/n-", false, true), made("/a/n-0000000005"));
@@ -179,10 +182,17 @@ fn a_tree() {
     did(&mut s, 1, 9, create("/a/e", true, false), made("/a/e"));
     s.quiet();
     // Whether it was closed is not known: the client's next session is another one, whatever became of the first.
+    let close_unheard = |s: &mut Stage, op: u64, done: bool| {
+        begin(s, 1, op, Recipe::Zk(ZkOp::CloseSession));
+        if done {
+            s.run(op << 32 | 1, &revoke(5, None));
+        }
+        s.client_of(1, ClientEvent::End { op, result: None });
+    };
+    let none = || ZkResult::Refused(ZkError::NoNode);
     let mut s = begun();
-    begin(&mut s, 1, 7, Recipe::Zk(ZkOp::CloseSession));
-    s.client_of(1, ClientEvent::End { op: 7, result: None });
-    did(&mut s, 2, 8, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Refused(ZkError::NoNode));
+    close_unheard(&mut s, 7, true);
+    did(&mut s, 2, 8, ZkOp::GetData { path: "/a/e".into() }, none());
     did(&mut s, 1, 9, create("/a/e", true, false), made("/a/e"));
     s.quiet();
     // It is there still, although its session is closed.
@@ -192,12 +202,33 @@ fn a_tree() {
     s.broken("zookeeper", z::LINEARIZABLE, "c2: get(/a/e) → 1 (version 0) was invoked 1 ms after c1: close() → done had been acknowledged");
     // Whether it is closed its client never heard; what it does from then on is of another session, which outlives it.
     let mut s = begun();
-    begin(&mut s, 1, 5, Recipe::Zk(ZkOp::CloseSession));
-    s.client_of(1, ClientEvent::End { op: 5, result: None });
+    close_unheard(&mut s, 5, true);
     did(&mut s, 1, 6, create("/e", true, false), made("/e"));
     did(&mut s, 2, 7, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Refused(ZkError::NoNode));
     did(&mut s, 2, 8, ZkOp::GetData { path: "/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
     s.quiet();
+    // The log has no end of the session: nothing took its node away.
+    let mut s = begun();
+    close_unheard(&mut s, 5, false);
+    did(&mut s, 2, 6, ZkOp::GetData { path: "/a/e".into() }, none());
+    s.broken("zookeeper", z::LINEARIZABLE, "get(/a/e) → NoNode");
+    // It expires.
+    let expired = || {
+        let mut s = begun();
+        s.at(10_005).expire(5);
+        s.at(10_006);
+        s
+    };
+    let mut s = expired();
+    did(&mut s, 2, 5, ZkOp::GetData { path: "/a/e".into() }, none());
+    did(&mut s, 1, 6, create("/b", false, false), ZkResult::Refused(ZkError::SessionExpired));
+    s.quiet();
+    let mut s = expired();
+    did(&mut s, 2, 5, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
+    s.broken("zookeeper", z::LINEARIZABLE, "get(/a/e) → 1 (version 0)");
+    let mut s = begun();
+    did(&mut s, 1, 5, create("/b", false, false), ZkResult::Refused(ZkError::SessionExpired));
+    s.broken("zookeeper", z::LINEARIZABLE, "SessionExpired");
     let mut s = begun();
     did(&mut s, 3, 5, create("/a/n-", false, true), made("/a/n-0000000005"));
     s.broken("zookeeper", z::NUMBERED, "/a/n-0000000005 was made by operation 4 and by operation 5");
