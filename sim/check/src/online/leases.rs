@@ -434,8 +434,9 @@ impl Leases {
             }
             ClientEvent::FastComplete { id: grant, response: Response::LeaseGrant { id, .. }, .. }
             | ClientEvent::SyncedComplete { id: grant, synced: Synced { response: Response::LeaseGrant { id, .. }, .. }, .. } => {
-                if self.answered.get(id).is_none_or(|(of, _)| of != grant) {
-                    self.answered.insert(*id, (*grant, at.t));
+                let known = self.answered.entry(*id).or_insert((*grant, at.t));
+                if known.0 != *grant {
+                    *known = (*grant, at.t);
                 }
             }
             ClientEvent::SendKeepAlive { lease, read, .. } => {
