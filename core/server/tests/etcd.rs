@@ -214,6 +214,18 @@ fn keys_have_headers_and_errors_have_their_words() {
 }
 
 #[test]
+fn a_request_that_is_too_large_is_refused_as_etcd_does() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel);
+        let of_size = |bytes: usize| w::PutRequest { value: vec![7; bytes], ..put("a", "") };
+        kv.put(of_size((3 << 19) - 100)).await.expect("it is taken");
+        let refused = kv.put(of_size(3 << 19)).await.expect_err("it is too large");
+        assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "etcdserver: request is too large"));
+        assert_eq!(kv.range(get("a")).await.expect("it is read").into_inner().kvs[0].value.len(), (3 << 19) - 100);
+    });
+}
+
+#[test]
 fn many_calls_at_once_are_all_answered() {
     simulate(|channel| async move {
         let mut tasks = Vec::new();
