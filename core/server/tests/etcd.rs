@@ -250,11 +250,15 @@ fn members_and_status() {
         assert_eq!(listed.members.iter().map(|m| (m.id, m.name.as_str(), m.is_learner)).collect::<Vec<_>>(), [(1, "node-1", false)]);
         let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.2:2380".to_owned()], is_learner: true };
         let added = cluster.member_add(add.clone()).await.expect("it joins").into_inner().member.expect("it has a name");
-        assert_eq!((added.id, added.peer_urls, added.is_learner), (2, add.peer_urls.clone(), true));
-        let refused = cluster.member_add(w::MemberAddRequest { is_learner: false, ..add }).await.expect_err("not at once");
+        assert_eq!((added.peer_urls, added.is_learner), (add.peer_urls.clone(), true));
+        assert!(added.id > 1 && added.id < 1 << 31, "{}", added.id);
+        let refused = cluster.member_add(w::MemberAddRequest { is_learner: false, ..add.clone() }).await.expect_err("not at once");
         assert_eq!(refused.code(), Code::FailedPrecondition);
-        let left = cluster.member_remove(w::MemberRemoveRequest { id: 2 }).await.expect("it leaves").into_inner();
+        let left = cluster.member_remove(w::MemberRemoveRequest { id: added.id }).await.expect("it leaves").into_inner();
         assert_eq!(left.members.len(), 1);
+        let again = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+        assert_ne!(again.id, added.id, "the name of one who has left");
+        cluster.member_remove(w::MemberRemoveRequest { id: again.id }).await.expect("it leaves");
         let refused = cluster.member_remove(w::MemberRemoveRequest { id: 9 }).await.expect_err("nobody");
         assert_eq!((refused.code(), refused.message()), (Code::NotFound, "etcdserver: member not found"));
         let mut maintenance = w::maintenance_client::MaintenanceClient::new(channel);
@@ -264,6 +268,28 @@ fn members_and_status() {
         assert_eq!(maintenance.hash_kv(hash(1)).await.expect("it is there").into_inner().hash_revision, 1);
         assert_eq!(maintenance.hash_kv(hash(9)).await.expect_err("it is not").code(), Code::OutOfRange);
         assert_eq!(maintenance.defragment(w::DefragmentRequest {}).await.expect_err("no").code(), Code::Unimplemented);
+    });
+}
+
+#[test]
+fn two_that_join_at_once_have_different_names() {
+    simulate(|channel| async move {
+        let add = |host: &str| {
+            let (mut cluster, url) = (w::cluster_client::ClusterClient::new(channel.clone()), format!("http://{host}:2380"));
+            tokio::spawn(async move {
+                let add = w::MemberAddRequest { peer_urls: vec![url.clone()], is_learner: true };
+                let added = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+                assert_eq!(added.peer_urls, [url.clone()]);
+                (added.id, url)
+            })
+        };
+        let [one, other] = [add("10.0.0.2"), add("10.0.0.3")];
+        let (one, other) = (one.await.expect("no panic"), other.await.expect("no panic"));
+        let mut cluster = w::cluster_client::ClusterClient::new(channel.clone());
+        let listed = cluster.member_list(w::MemberListRequest { linearizable: true }).await.expect("it is known").into_inner();
+        let mut learners: Vec<_> = listed.members.into_iter().filter(|m| m.is_learner).map(|m| (m.id, m.peer_urls[0].clone())).collect();
+        learners.sort_by_key(|(_, url)| url.clone());
+        assert_eq!(learners, [one, other]);
     });
 }
 

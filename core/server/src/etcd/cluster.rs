@@ -2,7 +2,7 @@
 //! carried out through the log.
 
 use client::AdminWish;
-use curp::{AdminDone, AdminRefusal, CallError, ConfigChange, Membership, NodeId};
+use curp::{AdminDone, AdminRefusal, CallError, ConfigChange, ConfigVersion, Membership, NodeId, splitmix64};
 use kv::{Bytes, Error, RangeRequest, Request as Command};
 use tonic::{Code, Request, Response, Status};
 
@@ -39,6 +39,13 @@ fn peer_of(urls: &[String]) -> Result<String, Status> {
     address.parse::<Place>().map(|place| place.peer).map_err(|_| Status::invalid_argument("etcdserver: given member URLs are invalid"))
 }
 
+/// A name for a member that joins, drawn as etcd's are: from where it is and what it joins. A new version has new names, so that one who was
+/// there before is not named again. Of 31 bits: gateways are told by the next.
+fn drawn_name(peer: &str, version: ConfigVersion, attempt: u64) -> NodeId {
+    let words = peer.bytes().map(u64::from).chain([version.term, version.index, attempt]);
+    (words.fold(0, |hash, word| splitmix64(hash ^ word)) >> 33) as NodeId
+}
+
 impl<H: EtcdHost> EtcdServices<H> {
     fn members(&self, membership: &Membership) -> Vec<w::Member> {
         membership.members().map(|id| self.member(membership, id)).collect()
@@ -73,20 +80,24 @@ impl<H: EtcdHost> EtcdServices<H> {
 
 #[tonic::async_trait]
 impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
-    /// The new member's name is the lowest above all that were ever heard of. It is to be started under it.
+    /// The new member's name is drawn, since the next one in order would be given out twice: by two nodes at once, or by one that has forgotten who
+    /// has left. It is to be started under it.
     async fn member_add(&self, request: Request<w::MemberAddRequest>) -> Answered<w::MemberAddResponse> {
         let request = request.into_inner();
         if !request.is_learner {
             return Err(Status::failed_precondition("etcdserver: a member joins as a learner, and is promoted when it has caught up"));
         }
         let peer = peer_of(&request.peer_urls)?;
-        let known = self.front.nodes().into_iter().chain(self.front.here().membership.members()).max();
-        let mut node = known.unwrap_or(0) + 1;
-        let membership = loop {
+        let mut attempts = 0..;
+        let (node, membership) = loop {
+            let (known, present) = (self.front.nodes(), self.front.here().membership);
+            let name = |attempt| drawn_name(&peer, present.version, attempt);
+            let is_free = |node: &NodeId| *node != 0 && !known.contains(node) && !present.is_member(*node);
+            let node = attempts.by_ref().map(name).find(is_free).expect("attempts do not end");
             match self.change(ConfigChange::AddLearner { node, address: peer.clone() }).await? {
-                Ok(membership) => break membership,
-                // Someone who has left had it.
-                Err(AdminRefusal::IdUsed) => node += 1,
+                Ok(membership) if membership.is_member(node) && membership.addresses.get(&node) == Some(&peer) => break (node, membership),
+                // Someone else has that name: what was found done was his joining.
+                Ok(_) | Err(AdminRefusal::IdUsed) => {}
                 Err(why) => return Err(refused(&why)),
             }
         };
