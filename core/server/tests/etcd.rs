@@ -337,6 +337,24 @@ fn a_stream_of_watchers_tells_each_its_own_in_order() {
 }
 
 #[test]
+fn a_client_that_asks_no_more_is_told_all_the_same() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let (say, said) = unbounded_channel();
+        let mut told = w::watch_client::WatchClient::new(channel).watch(Said(said)).await.expect("it is served").into_inner();
+        say.send(create("a", 0)).expect("it listens");
+        assert!(told.message().await.expect("made").expect("made").created);
+        drop(say);
+        for value in ["1", "2"] {
+            sleep(Duration::from_secs(1)).await;
+            kv.put(put("a", value)).await.expect("it is taken");
+            let next = told.message().await.expect("it goes on").expect("it goes on");
+            assert_eq!(next.events[0].kv.as_ref().map(|pair| pair.value.as_slice()), Some(value.as_bytes()));
+        }
+    });
+}
+
+#[test]
 fn a_stream_that_is_not_read_holds_up_no_other() {
     simulate(|channel| async move {
         let mut kv = w::kv_client::KvClient::new(channel.clone());

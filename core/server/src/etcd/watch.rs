@@ -75,16 +75,21 @@ impl<H: EtcdHost> w::watch_server::Watch for EtcdServices<H> {
 }
 
 impl<H: EtcdHost> Stream<H> {
-    /// Until the caller asks no more, or does not listen.
+    /// Until the caller does not listen any more. One that asks no more may do so for long.
     async fn run(mut self, mut asked: Streaming<w::WatchRequest>, mut seen: UnboundedReceiver<Taken>) {
+        let mut asks = true;
         loop {
             let tell = self.tell.clone();
             let done = tokio::select! {
                 biased;
                 () = tell.closed() => Err(Gone),
-                request = asked.message() => match request {
+                request = asked.message(), if asks => match request {
                     Ok(Some(request)) => self.asked(request.request_union).await,
-                    Ok(None) | Err(_) => Err(Gone),
+                    Ok(None) => {
+                        asks = false;
+                        Ok(())
+                    }
+                    Err(_) => Err(Gone),
                 },
                 Some((id, serial, response)) = seen.recv() => self.told(id, serial, response).await,
             };
