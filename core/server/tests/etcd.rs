@@ -337,6 +337,31 @@ fn a_stream_of_watchers_tells_each_its_own_in_order() {
 }
 
 #[test]
+fn a_watch_of_nothing_is_refused_in_one_response() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        kv.put(put("a", "1")).await.expect("it is taken");
+        let (say, said) = unbounded_channel();
+        let mut told = w::watch_client::WatchClient::new(channel).watch(Said(said)).await.expect("it is served").into_inner();
+        let nothing = w::WatchCreateRequest { key: "b".into(), range_end: "a".into(), watch_id: 5, ..Default::default() };
+        say.send(w::WatchRequest { request_union: Some(w::watch_request::RequestUnion::CreateRequest(nothing)) }).expect("it listens");
+        say.send(create("a", 0)).expect("it listens");
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.created, next.canceled), (-1, true, true));
+        assert_eq!((next.cancel_reason.as_str(), next.header.map(|h| h.revision)), ("mvcc: watcher range is empty", Some(2)));
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.created, next.canceled), (0, true, false));
+        assert!(timeout(Duration::from_secs(5), told.message()).await.is_err(), "nothing more is said");
+        // A client that speaks in messages hears of it as of any other node.
+        let mut client = Messages::new();
+        let create = kv::WatchCreateRequest { key: "b".into(), range_end: Some("a".into()), ..Default::default() };
+        client.say(Ask::Watch { watch: (4, 7), pull: 1, create: Arc::new(create), progress: false });
+        let Reply::Watch { watch: (4, 7), pull: 1, response: Some(told) } = client.reply().await else { panic!("it is told") };
+        assert_eq!((told.created, told.canceled, told.cancel_reason), (true, true, Some(kv::Error::EmptyWatchRange)));
+    });
+}
+
+#[test]
 fn a_client_that_asks_no_more_is_told_all_the_same() {
     simulate(|channel| async move {
         let mut kv = w::kv_client::KvClient::new(channel.clone());

@@ -134,7 +134,11 @@ impl<H: EtcdHost> Stream<H> {
             Ok(_) if wanted != 0 && self.watchers.contains_key(&wanted) => {
                 return self.refuse(here, "mvcc: duplicate watch ID provided on the WatchStream".to_owned()).await;
             }
-            Ok(request) => request,
+            // Here, not at the node that is asked: it is known at once, and is to be said in one response.
+            Ok(request) => match request.check() {
+                Ok(()) => request,
+                Err(error) => return self.refuse(here, error.message().to_owned()).await,
+            },
             Err(malformed) => return self.refuse(here, malformed.to_string()).await,
         };
         let id = if wanted == 0 { self.free_id() } else { wanted };
