@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use curp::{AdminDone, AdminRefusal, CallError, ClientAddress, Message, Nanos, NodeId, Reply, Synced};
+use curp::{AdminDone, AdminRefusal, CallError, ClientAddress, Index, Message, Nanos, NodeId, Reply, Synced};
 use kv::{LEASE_NONE, Request, Response, WatchCreateRequest, WatchResponse, made_lease_id};
 
 use crate::{AdminWish, Client, Input, Notice, Output};
@@ -82,6 +82,13 @@ pub enum GatewayInput<K> {
 pub enum Outcome {
     /// The synced result of a request.
     Synced(Synced<Response>),
+    /// The result of a read.
+    Read {
+        /// What the node that served it had applied: all that was committed when it was asked for.
+        applied: Index,
+        /// The result.
+        synced: Synced<Response>,
+    },
     /// What came of a wish.
     Operated(Result<AdminDone, AdminRefusal>),
 }
@@ -226,7 +233,8 @@ impl<K: Clone> Gateway<K> {
 
     fn note(&mut self, notice: Notice, out: &mut GatewayOutput<K>) {
         let (op, result) = match &notice {
-            Notice::Synced { op, synced, .. } | Notice::Read { op, synced, .. } => (*op, Some(Ok(Outcome::Synced(synced.clone())))),
+            Notice::Synced { op, synced, .. } => (*op, Some(Ok(Outcome::Synced(synced.clone())))),
+            Notice::Read { op, applied, synced, .. } => (*op, Some(Ok(Outcome::Read { applied: *applied, synced: synced.clone() }))),
             Notice::Admin { op, result } => (*op, Some(Ok(Outcome::Operated(result.clone())))),
             Notice::Invalid { op, error } => (*op, Some(Err(CallError::Invalid(error.clone())))),
             Notice::Lost { op } => (*op, Some(Err(CallError::Unknown))),

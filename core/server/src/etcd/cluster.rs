@@ -3,7 +3,7 @@
 
 use client::AdminWish;
 use curp::{AdminDone, AdminRefusal, CallError, ConfigChange, ConfigVersion, Membership, NodeId, splitmix64};
-use kv::{Bytes, Error, RangeRequest, Request as Command};
+use kv::{Bytes, Error, RangeRequest};
 use tonic::{Code, Request, Response, Status};
 
 use super::front::{EtcdHost, Here};
@@ -88,6 +88,8 @@ impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
             return Err(Status::failed_precondition("etcdserver: a member joins as a learner, and is promoted when it has caught up"));
         }
         let peer = peer_of(&request.peer_urls)?;
+        // Of an older configuration the names may have been given out before.
+        self.front.catch_up().await.map_err(failed)?;
         let mut attempts = 0..;
         let (node, membership) = loop {
             let (known, present) = (self.front.nodes(), self.front.here().membership);
@@ -121,11 +123,10 @@ impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
         Ok(Response::new(w::MemberUpdateResponse { header: self.header_here(), members: self.members(&membership) }))
     }
 
-    /// As this node has it, after a read through the cluster if it is to be linearizable: what was changed before is then committed.
+    /// As this node has it; if it is to be linearizable, once this node has all that was changed before.
     async fn member_list(&self, request: Request<w::MemberListRequest>) -> Answered<w::MemberListResponse> {
         if request.into_inner().linearizable {
-            let any = RangeRequest { key: Bytes::from("\0"), count_only: true, ..RangeRequest::default() };
-            self.front.call(Command::Range(any)).await.map_err(failed)?;
+            self.front.catch_up().await.map_err(failed)?;
         }
         let Here { membership, .. } = self.front.here();
         Ok(Response::new(w::MemberListResponse { header: self.header_here(), members: self.members(&membership) }))
