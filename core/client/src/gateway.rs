@@ -158,6 +158,7 @@ impl<K: Clone> Gateway<K> {
         let GatewayConfig { patience, calls_max } = config;
         // Should all that the client was told of be gone, the node will know who has come.
         client.nodes.entry(node).or_default();
+        client.no_waiting_for_learners = true;
         Gateway { client, patience, calls_max, calls: BTreeMap::new(), last_op: 0, entropy, leases: 0, spare: Output::default() }
     }
 
@@ -363,6 +364,22 @@ mod tests {
         let out = reply(&mut gateway, 80 * MS, synced(1, response.clone()));
         assert_eq!(out.answers, [(1, Ok(Outcome::Synced(Synced { revision: 2, response: response.clone() })))]);
         assert_eq!(reply(&mut gateway, 80 * MS, synced(1, response)).answers, [], "and only once");
+    }
+
+    #[test]
+    fn a_learner_that_lags_is_not_waited_for() {
+        let mut gateway = gateway();
+        let leadership = Leadership { term: 1, leader: Some(1) };
+        reply(&mut gateway, MS, Reply::Cluster { leadership, membership: Membership::initial([1, 2, 3]) });
+        let wish = AdminWish::Change(curp::ConfigChange::Promote { node: 4 });
+        let out = step(&mut gateway, 2 * MS, GatewayInput::Operate { caller: 1, node: None, wish });
+        let nonce = out.messages.iter().find_map(|(_, message)| match message {
+            Message::Request(Ask::Admin { nonce, .. }) => Some(*nonce),
+            _ => None,
+        });
+        let lags = Reply::Admin { nonce: nonce.expect("it is asked for"), result: Err(AdminRefusal::NotCaughtUp) };
+        let out = reply(&mut gateway, 3 * MS, lags);
+        assert_eq!(out.answers, [(1, Ok(Outcome::Operated(Err(AdminRefusal::NotCaughtUp))))]);
     }
 
     #[test]

@@ -272,6 +272,28 @@ fn members_and_status() {
 }
 
 #[test]
+fn who_cannot_be_promoted_is_refused_at_once() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let mut cluster = w::cluster_client::ClusterClient::new(channel);
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: 1 }).await.expect_err("it votes");
+        assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, "etcdserver: can only promote a learner member"));
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: 9 }).await.expect_err("nobody");
+        assert_eq!(refused.code(), Code::NotFound);
+        // More than would be made up for by one message.
+        for _ in 0..Config::default().append_entries_max + 10 {
+            kv.put(put("a", "1")).await.expect("it is taken");
+        }
+        let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.2:2380".to_owned()], is_learner: true };
+        let added = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+        let (begun, lags) = (now(), "etcdserver: can only promote a learner member which is in sync with leader");
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: added.id }).await.expect_err("it lags");
+        assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, lags));
+        assert!(now() - begun < 1_000 * MS, "it is waited for");
+    });
+}
+
+#[test]
 fn two_that_join_at_once_have_different_names() {
     simulate(|channel| async move {
         let add = |host: &str| {

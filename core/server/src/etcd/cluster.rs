@@ -134,7 +134,13 @@ impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
 
     async fn member_promote(&self, request: Request<w::MemberPromoteRequest>) -> Answered<w::MemberPromoteResponse> {
         let node = node_id(request.into_inner().id)?;
-        let membership = self.changed(ConfigChange::Promote { node }).await?;
+        let votes = || self.front.here().membership.is_voter(node);
+        // Asked for as a change it would be found made.
+        let promoted = if votes() { Err(AdminRefusal::NoSuchMember) } else { self.change(ConfigChange::Promote { node }).await? };
+        let membership = promoted.map_err(|why| match why {
+            AdminRefusal::NoSuchMember if votes() => Status::failed_precondition("etcdserver: can only promote a learner member"),
+            why => refused(&why),
+        })?;
         Ok(Response::new(w::MemberPromoteResponse { header: self.header_here(), members: self.members(&membership) }))
     }
 }
