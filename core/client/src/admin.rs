@@ -69,6 +69,7 @@ impl Client {
         let wait = self.backoff(1);
         let end = match result {
             Err(AdminRefusal::NotLeader(seen)) => return self.redirect(from, seen),
+            Err(why @ AdminRefusal::NotCaughtUp) if self.no_waiting_for_learners => Err(why),
             Err(AdminRefusal::NotReady | AdminRefusal::Busy | AdminRefusal::NotCaughtUp) => {
                 self.admins.entry(nonce).and_modify(|pending| pending.retry.due = now + wait);
                 return;

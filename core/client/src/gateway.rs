@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use curp::{AdminDone, AdminRefusal, CallError, ClientAddress, Message, Nanos, NodeId, Reply, Synced};
+use curp::{AdminDone, AdminRefusal, CallError, ClientAddress, Index, Message, Nanos, NodeId, Reply, Synced};
 use kv::{LEASE_NONE, Request, Response, WatchCreateRequest, WatchResponse, made_lease_id};
 
 use crate::{AdminWish, Client, Input, Notice, Output};
@@ -82,6 +82,13 @@ pub enum GatewayInput<K> {
 pub enum Outcome {
     /// The synced result of a request.
     Synced(Synced<Response>),
+    /// The result of a read.
+    Read {
+        /// What the node that served it had applied: all that was committed when it was asked for.
+        applied: Index,
+        /// The result.
+        synced: Synced<Response>,
+    },
     /// What came of a wish.
     Operated(Result<AdminDone, AdminRefusal>),
 }
@@ -151,6 +158,7 @@ impl<K: Clone> Gateway<K> {
         let GatewayConfig { patience, calls_max } = config;
         // Should all that the client was told of be gone, the node will know who has come.
         client.nodes.entry(node).or_default();
+        client.no_waiting_for_learners = true;
         Gateway { client, patience, calls_max, calls: BTreeMap::new(), last_op: 0, entropy, leases: 0, spare: Output::default() }
     }
 
@@ -227,7 +235,8 @@ impl<K: Clone> Gateway<K> {
 
     fn note(&mut self, notice: Notice, out: &mut GatewayOutput<K>) {
         let (op, result) = match &notice {
-            Notice::Synced { op, synced, .. } | Notice::Read { op, synced, .. } => (*op, Some(Ok(Outcome::Synced(synced.clone())))),
+            Notice::Synced { op, synced, .. } => (*op, Some(Ok(Outcome::Synced(synced.clone())))),
+            Notice::Read { op, applied, synced, .. } => (*op, Some(Ok(Outcome::Read { applied: *applied, synced: synced.clone() }))),
             Notice::Admin { op, result } => (*op, Some(Ok(Outcome::Operated(result.clone())))),
             Notice::Invalid { op, error } => (*op, Some(Err(CallError::Invalid(error.clone())))),
             Notice::Lost { op } => (*op, Some(Err(CallError::Unknown))),
@@ -356,6 +365,22 @@ mod tests {
         let out = reply(&mut gateway, 80 * MS, synced(1, response.clone()));
         assert_eq!(out.answers, [(1, Ok(Outcome::Synced(Synced { revision: 2, response: response.clone() })))]);
         assert_eq!(reply(&mut gateway, 80 * MS, synced(1, response)).answers, [], "and only once");
+    }
+
+    #[test]
+    fn a_learner_that_lags_is_not_waited_for() {
+        let mut gateway = gateway();
+        let leadership = Leadership { term: 1, leader: Some(1) };
+        reply(&mut gateway, MS, Reply::Cluster { leadership, membership: Membership::initial([1, 2, 3]) });
+        let wish = AdminWish::Change(curp::ConfigChange::Promote { node: 4 });
+        let out = step(&mut gateway, 2 * MS, GatewayInput::Operate { caller: 1, node: None, wish });
+        let nonce = out.messages.iter().find_map(|(_, message)| match message {
+            Message::Request(Ask::Admin { nonce, .. }) => Some(*nonce),
+            _ => None,
+        });
+        let lags = Reply::Admin { nonce: nonce.expect("it is asked for"), result: Err(AdminRefusal::NotCaughtUp) };
+        let out = reply(&mut gateway, 3 * MS, lags);
+        assert_eq!(out.answers, [(1, Ok(Outcome::Operated(Err(AdminRefusal::NotCaughtUp))))]);
     }
 
     #[test]

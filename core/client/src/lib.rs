@@ -364,6 +364,8 @@ pub struct Client {
     reads: BTreeMap<u64, PendingRead>,
     /// Operators' wishes under way, by nonce.
     admins: BTreeMap<u64, PendingAdmin>,
+    /// That a learner lags is an answer, as in etcd's API, and no reason to try again.
+    no_waiting_for_learners: bool,
     /// Leases that are kept alive, by the caller's number.
     keep_alives: BTreeMap<u64, KeepAlives>,
     /// Watches, by the caller's number.
@@ -391,6 +393,7 @@ impl Client {
             pending: BTreeMap::new(),
             reads: BTreeMap::new(),
             admins: BTreeMap::new(),
+            no_waiting_for_learners: false,
             keep_alives: BTreeMap::new(),
             watches: BTreeMap::new(),
             last_number: u64::from(life) << 32,

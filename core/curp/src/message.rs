@@ -286,7 +286,7 @@ pub enum AdminRefusal {
     NotCaughtUp,
     /// No member of that id (or not one of the kind that is needed).
     NoSuchMember,
-    /// The id is a member, or was one.
+    /// The id is a member's. Of one that was, nothing is known: not to use it again is the operator's duty.
     IdUsed,
     /// Nobody would be left to vote.
     LastVoter,

@@ -153,9 +153,10 @@ pub struct TxnRequest {
     /// All must hold.
     pub compare: Vec<Compare>,
     /// Done if they do.
+    #[serde(deserialize_with = "crate::nested::list")]
     pub success: Vec<Request>,
     /// Done if one does not.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::nested::list")]
     pub failure: Vec<Request>,
 }
 
@@ -306,6 +307,7 @@ pub enum Response {
         /// Whether the compares held.
         succeeded: bool,
         /// The responses of the branch taken.
+        #[serde(deserialize_with = "crate::nested::list")]
         responses: Vec<Response>,
     },
     /// Of a compaction.

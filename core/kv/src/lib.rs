@@ -19,6 +19,7 @@ mod expiry;
 mod history;
 mod lease;
 mod lease_event;
+mod nested;
 mod range;
 mod store;
 mod validate;

@@ -45,6 +45,18 @@ pub struct WatchCreateRequest {
     pub prev_kv: bool,
 }
 
+impl WatchCreateRequest {
+    /// Whether there is anything to watch.
+    ///
+    /// # Errors
+    /// The range holds no key.
+    pub fn check(&self) -> Result<(), Error> {
+        let least = Bytes::from("\0");
+        let range = (if self.key.as_slice().is_empty() { &least } else { &self.key }, self.range_end.as_ref());
+        if overlap(range, range) { Ok(()) } else { Err(Error::EmptyWatchRange) }
+    }
+}
+
 /// Events to leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,12 +161,9 @@ impl Watchers {
     /// # Errors
     /// The range holds no key.
     pub fn create(&mut self, store: &Store, mut request: WatchCreateRequest) -> Result<WatchId, Error> {
+        request.check()?;
         if request.key.as_slice().is_empty() {
             request.key = Bytes::from("\0");
-        }
-        let range = (&request.key, request.range_end.as_ref());
-        if !overlap(range, range) {
-            return Err(Error::EmptyWatchRange);
         }
         self.advance(store);
         self.last_id += 1;

@@ -214,6 +214,18 @@ fn keys_have_headers_and_errors_have_their_words() {
 }
 
 #[test]
+fn a_request_that_is_too_large_is_refused_as_etcd_does() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel);
+        let of_size = |bytes: usize| w::PutRequest { value: vec![7; bytes], ..put("a", "") };
+        kv.put(of_size((3 << 19) - 100)).await.expect("it is taken");
+        let refused = kv.put(of_size(3 << 19)).await.expect_err("it is too large");
+        assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "etcdserver: request is too large"));
+        assert_eq!(kv.range(get("a")).await.expect("it is read").into_inner().kvs[0].value.len(), (3 << 19) - 100);
+    });
+}
+
+#[test]
 fn many_calls_at_once_are_all_answered() {
     simulate(|channel| async move {
         let mut tasks = Vec::new();
@@ -238,11 +250,15 @@ fn members_and_status() {
         assert_eq!(listed.members.iter().map(|m| (m.id, m.name.as_str(), m.is_learner)).collect::<Vec<_>>(), [(1, "node-1", false)]);
         let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.2:2380".to_owned()], is_learner: true };
         let added = cluster.member_add(add.clone()).await.expect("it joins").into_inner().member.expect("it has a name");
-        assert_eq!((added.id, added.peer_urls, added.is_learner), (2, add.peer_urls.clone(), true));
-        let refused = cluster.member_add(w::MemberAddRequest { is_learner: false, ..add }).await.expect_err("not at once");
+        assert_eq!((added.peer_urls, added.is_learner), (add.peer_urls.clone(), true));
+        assert!(added.id > 1 && added.id < 1 << 31, "{}", added.id);
+        let refused = cluster.member_add(w::MemberAddRequest { is_learner: false, ..add.clone() }).await.expect_err("not at once");
         assert_eq!(refused.code(), Code::FailedPrecondition);
-        let left = cluster.member_remove(w::MemberRemoveRequest { id: 2 }).await.expect("it leaves").into_inner();
+        let left = cluster.member_remove(w::MemberRemoveRequest { id: added.id }).await.expect("it leaves").into_inner();
         assert_eq!(left.members.len(), 1);
+        let again = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+        assert_ne!(again.id, added.id, "the name of one who has left");
+        cluster.member_remove(w::MemberRemoveRequest { id: again.id }).await.expect("it leaves");
         let refused = cluster.member_remove(w::MemberRemoveRequest { id: 9 }).await.expect_err("nobody");
         assert_eq!((refused.code(), refused.message()), (Code::NotFound, "etcdserver: member not found"));
         let mut maintenance = w::maintenance_client::MaintenanceClient::new(channel);
@@ -252,6 +268,50 @@ fn members_and_status() {
         assert_eq!(maintenance.hash_kv(hash(1)).await.expect("it is there").into_inner().hash_revision, 1);
         assert_eq!(maintenance.hash_kv(hash(9)).await.expect_err("it is not").code(), Code::OutOfRange);
         assert_eq!(maintenance.defragment(w::DefragmentRequest {}).await.expect_err("no").code(), Code::Unimplemented);
+    });
+}
+
+#[test]
+fn who_cannot_be_promoted_is_refused_at_once() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let mut cluster = w::cluster_client::ClusterClient::new(channel);
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: 1 }).await.expect_err("it votes");
+        assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, "etcdserver: can only promote a learner member"));
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: 9 }).await.expect_err("nobody");
+        assert_eq!(refused.code(), Code::NotFound);
+        // More than would be made up for by one message.
+        for _ in 0..Config::default().append_entries_max + 10 {
+            kv.put(put("a", "1")).await.expect("it is taken");
+        }
+        let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.2:2380".to_owned()], is_learner: true };
+        let added = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+        let (begun, lags) = (now(), "etcdserver: can only promote a learner member which is in sync with leader");
+        let refused = cluster.member_promote(w::MemberPromoteRequest { id: added.id }).await.expect_err("it lags");
+        assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, lags));
+        assert!(now() - begun < 1_000 * MS, "it is waited for");
+    });
+}
+
+#[test]
+fn two_that_join_at_once_have_different_names() {
+    simulate(|channel| async move {
+        let add = |host: &str| {
+            let (mut cluster, url) = (w::cluster_client::ClusterClient::new(channel.clone()), format!("http://{host}:2380"));
+            tokio::spawn(async move {
+                let add = w::MemberAddRequest { peer_urls: vec![url.clone()], is_learner: true };
+                let added = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
+                assert_eq!(added.peer_urls, [url.clone()]);
+                (added.id, url)
+            })
+        };
+        let [one, other] = [add("10.0.0.2"), add("10.0.0.3")];
+        let (one, other) = (one.await.expect("no panic"), other.await.expect("no panic"));
+        let mut cluster = w::cluster_client::ClusterClient::new(channel.clone());
+        let listed = cluster.member_list(w::MemberListRequest { linearizable: true }).await.expect("it is known").into_inner();
+        let mut learners: Vec<_> = listed.members.into_iter().filter(|m| m.is_learner).map(|m| (m.id, m.peer_urls[0].clone())).collect();
+        learners.sort_by_key(|(_, url)| url.clone());
+        assert_eq!(learners, [one, other]);
     });
 }
 
@@ -295,6 +355,49 @@ fn a_stream_of_watchers_tells_each_its_own_in_order() {
         say.send(create("a", 3)).expect("it listens");
         let (first, second) = (told.message().await.expect("made").expect("made"), told.message().await.expect("ended").expect("ended"));
         assert_eq!((first.created, second.canceled, second.compact_revision), (true, true, 7));
+    });
+}
+
+#[test]
+fn a_watch_of_nothing_is_refused_in_one_response() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        kv.put(put("a", "1")).await.expect("it is taken");
+        let (say, said) = unbounded_channel();
+        let mut told = w::watch_client::WatchClient::new(channel).watch(Said(said)).await.expect("it is served").into_inner();
+        let nothing = w::WatchCreateRequest { key: "b".into(), range_end: "a".into(), watch_id: 5, ..Default::default() };
+        say.send(w::WatchRequest { request_union: Some(w::watch_request::RequestUnion::CreateRequest(nothing)) }).expect("it listens");
+        say.send(create("a", 0)).expect("it listens");
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.created, next.canceled), (-1, true, true));
+        assert_eq!((next.cancel_reason.as_str(), next.header.map(|h| h.revision)), ("mvcc: watcher range is empty", Some(2)));
+        let next = told.message().await.expect("it goes on").expect("it goes on");
+        assert_eq!((next.watch_id, next.created, next.canceled), (0, true, false));
+        assert!(timeout(Duration::from_secs(5), told.message()).await.is_err(), "nothing more is said");
+        // A client that speaks in messages hears of it as of any other node.
+        let mut client = Messages::new();
+        let create = kv::WatchCreateRequest { key: "b".into(), range_end: Some("a".into()), ..Default::default() };
+        client.say(Ask::Watch { watch: (4, 7), pull: 1, create: Arc::new(create), progress: false });
+        let Reply::Watch { watch: (4, 7), pull: 1, response: Some(told) } = client.reply().await else { panic!("it is told") };
+        assert_eq!((told.created, told.canceled, told.cancel_reason), (true, true, Some(kv::Error::EmptyWatchRange)));
+    });
+}
+
+#[test]
+fn a_client_that_asks_no_more_is_told_all_the_same() {
+    simulate(|channel| async move {
+        let mut kv = w::kv_client::KvClient::new(channel.clone());
+        let (say, said) = unbounded_channel();
+        let mut told = w::watch_client::WatchClient::new(channel).watch(Said(said)).await.expect("it is served").into_inner();
+        say.send(create("a", 0)).expect("it listens");
+        assert!(told.message().await.expect("made").expect("made").created);
+        drop(say);
+        for value in ["1", "2"] {
+            sleep(Duration::from_secs(1)).await;
+            kv.put(put("a", value)).await.expect("it is taken");
+            let next = told.message().await.expect("it goes on").expect("it goes on");
+            assert_eq!(next.events[0].kv.as_ref().map(|pair| pair.value.as_slice()), Some(value.as_bytes()));
+        }
     });
 }
 

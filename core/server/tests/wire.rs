@@ -9,6 +9,7 @@ use kv::{DeleteRangeRequest, KeyValue, PutRequest, RangeRequest, Request, Respon
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use server::rpc::convert::{self, ClientCall, PeerAnswer, PeerCall};
+use server::rpc::wire;
 use std::sync::Arc;
 
 /// Through bytes and back.
@@ -397,4 +398,35 @@ proptest! {
 fn what_is_no_message_is_refused_in_one_sentence() {
     let error = convert::client_request(ClientCall::Propose(Default::default())).expect_err("there is no proposal in it");
     assert_eq!(error.to_string(), "a proposal is missing or does not decode");
+}
+
+/// So many txns, each in the one before.
+fn nested(levels: usize) -> Request {
+    (1..levels)
+        .fold(Request::Txn(TxnRequest::default()), |inner, _| Request::Txn(TxnRequest { success: vec![inner], ..TxnRequest::default() }))
+}
+
+/// Decoding recurses: unbounded, one such message ends the process of whoever gets it.
+#[test]
+fn txns_that_stand_too_deep_in_txns_are_refused_and_the_deepest_that_is_valid_is_not() {
+    let read = |command| {
+        let read = Some(wire::ReadId { client: 9, number: 1 });
+        convert::client_request(ClientCall::Read(wire::ReadRequest { read, command }))
+    };
+    // A txn is 3, then how many compares and requests.
+    let deep = [3, 0, 1].repeat(33_333);
+    let error = read(deep).expect_err("it never ends");
+    assert_eq!(error.to_string(), "a command is missing or does not decode");
+    let (valid, beyond) = (nested(kv::TXN_OPS_MAX + 1), nested(kv::TXN_OPS_MAX + 2));
+    assert_eq!((valid.validate(), beyond.validate().is_err()), (Ok(()), true));
+    let bytes = |request: &Request| postcard::to_stdvec(request).expect("plain data has an encoding");
+    assert!(read(bytes(&beyond)).is_err());
+    // The one that was refused has left no trace.
+    for _ in 0..2 {
+        assert_eq!(read(bytes(&valid)), Ok((9, Ask::Read { read: (9, 1), command: Arc::new(valid.clone()) })));
+    }
+    let response = [3, 1, 1].repeat(33_333);
+    let result = wire::read_response::Answer::Result(wire::ReadResult { applied: 1, revision: 1, response });
+    let told = wire::ReadResponse { read: Some(wire::ReadId { client: 9, number: 1 }), answer: Some(result) };
+    assert!(convert::read_reply(&told).is_err());
 }

@@ -50,7 +50,7 @@ struct Call {
 /// What came of a call, as it is said in a message.
 pub(crate) fn call_result(answer: Result<Outcome, CallError>) -> Result<Synced<Response>, CallError> {
     match answer? {
-        Outcome::Synced(synced) => Ok(synced),
+        Outcome::Synced(synced) | Outcome::Read { synced, .. } => Ok(synced),
         // Nobody calls for that.
         Outcome::Operated(_) => Err(CallError::Unknown),
     }

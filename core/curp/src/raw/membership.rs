@@ -225,7 +225,7 @@ impl<C: Command> RawCurp<C> {
     }
 }
 
-/// The configuration after a change, or why there is none.
+/// The configuration after a change, or why there is none. Who has left is forgotten: an id that is used again is not noticed.
 fn changed(present: &Membership, change: &ConfigChange, version: ConfigVersion) -> Result<Membership, AdminRefusal> {
     let node = change.node();
     let mut next = Membership { version, ..present.clone() };

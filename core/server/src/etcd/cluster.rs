@@ -2,8 +2,8 @@
 //! carried out through the log.
 
 use client::AdminWish;
-use curp::{AdminDone, AdminRefusal, CallError, ConfigChange, Membership, NodeId};
-use kv::{Bytes, Error, RangeRequest, Request as Command};
+use curp::{AdminDone, AdminRefusal, CallError, ConfigChange, ConfigVersion, Membership, NodeId, splitmix64};
+use kv::{Bytes, Error, RangeRequest};
 use tonic::{Code, Request, Response, Status};
 
 use super::front::{EtcdHost, Here};
@@ -37,6 +37,13 @@ fn peer_of(urls: &[String]) -> Result<String, Status> {
     let url = urls.first().ok_or_else(|| Status::invalid_argument("etcdserver: given member URLs are invalid"))?;
     let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     address.parse::<Place>().map(|place| place.peer).map_err(|_| Status::invalid_argument("etcdserver: given member URLs are invalid"))
+}
+
+/// A name for a member that joins, drawn as etcd's are: from where it is and what it joins. A new version has new names, so that one who was
+/// there before is not named again. Of 31 bits: gateways are told by the next.
+fn drawn_name(peer: &str, version: ConfigVersion, attempt: u64) -> NodeId {
+    let words = peer.bytes().map(u64::from).chain([version.term, version.index, attempt]);
+    (words.fold(0, |hash, word| splitmix64(hash ^ word)) >> 33) as NodeId
 }
 
 impl<H: EtcdHost> EtcdServices<H> {
@@ -73,20 +80,26 @@ impl<H: EtcdHost> EtcdServices<H> {
 
 #[tonic::async_trait]
 impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
-    /// The new member's name is the lowest above all that were ever heard of. It is to be started under it.
+    /// The new member's name is drawn, since the next one in order would be given out twice: by two nodes at once, or by one that has forgotten who
+    /// has left. It is to be started under it.
     async fn member_add(&self, request: Request<w::MemberAddRequest>) -> Answered<w::MemberAddResponse> {
         let request = request.into_inner();
         if !request.is_learner {
             return Err(Status::failed_precondition("etcdserver: a member joins as a learner, and is promoted when it has caught up"));
         }
         let peer = peer_of(&request.peer_urls)?;
-        let known = self.front.nodes().into_iter().chain(self.front.here().membership.members()).max();
-        let mut node = known.unwrap_or(0) + 1;
-        let membership = loop {
+        // Of an older configuration the names may have been given out before.
+        self.front.catch_up().await.map_err(failed)?;
+        let mut attempts = 0..;
+        let (node, membership) = loop {
+            let (known, present) = (self.front.nodes(), self.front.here().membership);
+            let name = |attempt| drawn_name(&peer, present.version, attempt);
+            let is_free = |node: &NodeId| *node != 0 && !known.contains(node) && !present.is_member(*node);
+            let node = attempts.by_ref().map(name).find(is_free).expect("attempts do not end");
             match self.change(ConfigChange::AddLearner { node, address: peer.clone() }).await? {
-                Ok(membership) => break membership,
-                // Someone who has left had it.
-                Err(AdminRefusal::IdUsed) => node += 1,
+                Ok(membership) if membership.is_member(node) && membership.addresses.get(&node) == Some(&peer) => break (node, membership),
+                // Someone else has that name: what was found done was his joining.
+                Ok(_) | Err(AdminRefusal::IdUsed) => {}
                 Err(why) => return Err(refused(&why)),
             }
         };
@@ -110,11 +123,10 @@ impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
         Ok(Response::new(w::MemberUpdateResponse { header: self.header_here(), members: self.members(&membership) }))
     }
 
-    /// As this node has it, after a read through the cluster if it is to be linearizable: what was changed before is then committed.
+    /// As this node has it; if it is to be linearizable, once this node has all that was changed before.
     async fn member_list(&self, request: Request<w::MemberListRequest>) -> Answered<w::MemberListResponse> {
         if request.into_inner().linearizable {
-            let any = RangeRequest { key: Bytes::from("\0"), count_only: true, ..RangeRequest::default() };
-            self.front.call(Command::Range(any)).await.map_err(failed)?;
+            self.front.catch_up().await.map_err(failed)?;
         }
         let Here { membership, .. } = self.front.here();
         Ok(Response::new(w::MemberListResponse { header: self.header_here(), members: self.members(&membership) }))
@@ -122,7 +134,13 @@ impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
 
     async fn member_promote(&self, request: Request<w::MemberPromoteRequest>) -> Answered<w::MemberPromoteResponse> {
         let node = node_id(request.into_inner().id)?;
-        let membership = self.changed(ConfigChange::Promote { node }).await?;
+        let votes = || self.front.here().membership.is_voter(node);
+        // Asked for as a change it would be found made.
+        let promoted = if votes() { Err(AdminRefusal::NoSuchMember) } else { self.change(ConfigChange::Promote { node }).await? };
+        let membership = promoted.map_err(|why| match why {
+            AdminRefusal::NoSuchMember if votes() => Status::failed_precondition("etcdserver: can only promote a learner member"),
+            why => refused(&why),
+        })?;
         Ok(Response::new(w::MemberPromoteResponse { header: self.header_here(), members: self.members(&membership) }))
     }
 }

@@ -10,16 +10,22 @@ use curp::{
     Address, AdminDone, AdminRefusal, CallError, ClientAddress, Index, Membership, Message, Nanos, NodeId, Reply, Request as Ask, Synced,
     Term,
 };
-use kv::{Request, Response, WatchCreateRequest, WatchResponse};
+use kv::{Bytes, RangeRequest, Request, Response, WatchCreateRequest, WatchResponse};
 use node::Node;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
 
 use crate::alarm::Alarm;
 use crate::host::Clock;
 use crate::node::Arrival;
 use crate::rpc::Place;
+
+/// A node that lags is waited for so long.
+const CATCH_UP_MAX: Duration = Duration::from_secs(4);
+/// How far it is, is looked at again after this time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// What a gateway stands on. None of the methods may block or call back into it.
 pub trait EtcdHost: Clock {
@@ -180,7 +186,7 @@ impl<H: EtcdHost> EtcdFront<H> {
     /// As of [`EtcdFront::call`].
     pub async fn call_named(&self, name: Option<CallName>, request: Request) -> Result<Synced<Response>, CallError> {
         match self.ask(name, |caller| GatewayInput::Call { caller, request }).await? {
-            Outcome::Synced(synced) => Ok(synced),
+            Outcome::Synced(synced) | Outcome::Read { synced, .. } => Ok(synced),
             Outcome::Operated(_) => Err(CallError::Unknown),
         }
     }
@@ -192,8 +198,25 @@ impl<H: EtcdHost> EtcdFront<H> {
     pub async fn operate(&self, wish: AdminWish) -> Result<Result<AdminDone, AdminRefusal>, CallError> {
         match self.ask(None, |caller| GatewayInput::Operate { caller, node: None, wish }).await? {
             Outcome::Operated(result) => Ok(result),
-            Outcome::Synced(_) => Err(CallError::Unknown),
+            Outcome::Synced(_) | Outcome::Read { .. } => Err(CallError::Unknown),
         }
+    }
+
+    /// Waits until this node has applied all that was committed when this was called: what it knows by itself is then not older.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or the node does not come so far, in time.
+    pub async fn catch_up(&self) -> Result<(), CallError> {
+        let any = RangeRequest { key: Bytes::from("\0"), count_only: true, ..RangeRequest::default() };
+        let read = |caller| GatewayInput::Call { caller, request: Request::Range(any) };
+        // Whoever served the read may be ahead of this node.
+        let Outcome::Read { applied, .. } = self.ask(None, read).await? else { return Err(CallError::Unknown) };
+        let there = async {
+            while self.here().applied < applied {
+                crate::sleep(LOOK_AGAIN_AFTER).await;
+            }
+        };
+        timeout(CATCH_UP_MAX, there).await.map_err(|_| CallError::Unknown)
     }
 
     async fn ask(&self, name: Option<CallName>, input: impl FnOnce(Caller) -> GatewayInput<Caller>) -> Answer {
@@ -321,7 +344,7 @@ impl<H: EtcdHost> Shared<H> {
             self.host.send(to, message);
         }
         for (caller, answer) in out.answers.drain(..) {
-            if let Ok(Outcome::Synced(synced)) = &answer {
+            if let Ok(Outcome::Synced(synced) | Outcome::Read { synced, .. }) = &answer {
                 *revision = synced.revision.max(*revision);
             }
             match caller {
@@ -332,7 +355,7 @@ impl<H: EtcdHost> Shared<H> {
                 }
                 Caller::Message(client, nonce) => {
                     let result = match answer {
-                        Ok(Outcome::Synced(synced)) => Ok(synced),
+                        Ok(Outcome::Synced(synced) | Outcome::Read { synced, .. }) => Ok(synced),
                         Ok(Outcome::Operated(_)) => Err(CallError::Unknown),
                         Err(error) => Err(error),
                     };

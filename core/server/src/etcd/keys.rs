@@ -7,11 +7,12 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, Answer, Call};
 use super::front::EtcdHost;
-use super::{Answered, CallName, EtcdServices, Streamed, name_of, result_status, w};
+use super::{Answered, CallName, EtcdServices, REQUEST_MAX, Streamed, name_of, result_status, w};
 
 /// Keep-alives answered ahead of a caller that does not read.
 const ANSWERS_AHEAD_MAX: usize = 16;
 
+const TOO_LARGE: &str = "etcdserver: request is too large";
 const TOO_MANY: &str = "etcdserver: too many requests";
 const TIMED_OUT: &str = "etcdserver: request timed out";
 
@@ -39,6 +40,9 @@ pub(super) fn not_done(status: &Status) -> Option<CallError> {
 
 impl<H: EtcdHost> EtcdServices<H> {
     async fn done(&self, name: Option<CallName>, call: Call) -> Result<Answer, Status> {
+        if call.encoded_len() > REQUEST_MAX {
+            return Err(Status::invalid_argument(TOO_LARGE));
+        }
         let request = convert::request_in(call)?;
         let Synced { revision, response } = self.front.call_named(name, request).await.map_err(failed)?;
         self.answer(revision, &response)

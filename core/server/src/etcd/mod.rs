@@ -49,6 +49,9 @@ type Answered<T> = Result<Response<T>, Status>;
 /// The version that these services say they are of: what clients may expect of them.
 const VERSION: &str = "3.4.0";
 
+/// The longest request that is taken, in bytes as it comes over the wire: etcd's default.
+pub(crate) const REQUEST_MAX: usize = 3 * 512 * 1024;
+
 /// Under this key a call may have a name: the client's address and a number, with a slash between.
 const NAME_KEY: &str = "x-call-name";
 /// Under this key an error that is a request's result has the revision that stands in every other answer's header.

@@ -20,8 +20,13 @@ const RESPONSES_AHEAD_MAX: usize = 16;
 /// What concerns no watcher in particular is told under this name.
 const NO_WATCHER: WatchId = -1;
 
+/// What a watcher's task has taken for it: its name on the stream, its serial, and the response.
+type Taken = (WatchId, u64, WatchResponse);
+
 /// A watcher of a stream.
 struct Watcher {
+    /// No two of a stream have the same: a name may be given again while something is on its way to the one that had it.
+    serial: u64,
     task: JoinHandle<()>,
     /// Its last response has been sent on.
     sent: Arc<Notify>,
@@ -45,10 +50,11 @@ struct Stream<H: EtcdHost> {
     services: EtcdServices<H>,
     watchers: BTreeMap<WatchId, Watcher>,
     next_id: WatchId,
+    last_serial: u64,
     /// The caller waits to hear how far all are.
     progress_wanted: bool,
     tell: Sender<Result<w::WatchResponse, Status>>,
-    watched: UnboundedSender<(WatchId, WatchResponse)>,
+    watched: UnboundedSender<Taken>,
 }
 
 /// The caller does not listen any more.
@@ -61,25 +67,31 @@ impl<H: EtcdHost> w::watch_server::Watch for EtcdServices<H> {
     async fn watch(&self, request: Request<Streaming<w::WatchRequest>>) -> Answered<Self::WatchStream> {
         let (tell, told) = channel(RESPONSES_AHEAD_MAX);
         let (watched, seen) = unbounded_channel();
-        let stream = Stream { services: self.clone(), watchers: BTreeMap::new(), next_id: 0, progress_wanted: false, tell, watched };
+        let (services, watchers) = (self.clone(), BTreeMap::new());
+        let stream = Stream { services, watchers, next_id: 0, last_serial: 0, progress_wanted: false, tell, watched };
         tokio::spawn(stream.run(request.into_inner(), seen));
         Ok(Response::new(Streamed(told)))
     }
 }
 
 impl<H: EtcdHost> Stream<H> {
-    /// Until the caller asks no more, or does not listen.
-    async fn run(mut self, mut asked: Streaming<w::WatchRequest>, mut seen: UnboundedReceiver<(WatchId, WatchResponse)>) {
+    /// Until the caller does not listen any more. One that asks no more may do so for long.
+    async fn run(mut self, mut asked: Streaming<w::WatchRequest>, mut seen: UnboundedReceiver<Taken>) {
+        let mut asks = true;
         loop {
             let tell = self.tell.clone();
             let done = tokio::select! {
                 biased;
                 () = tell.closed() => Err(Gone),
-                request = asked.message() => match request {
+                request = asked.message(), if asks => match request {
                     Ok(Some(request)) => self.asked(request.request_union).await,
-                    Ok(None) | Err(_) => Err(Gone),
+                    Ok(None) => {
+                        asks = false;
+                        Ok(())
+                    }
+                    Err(_) => Err(Gone),
                 },
-                Some((id, response)) = seen.recv() => self.told(id, response).await,
+                Some((id, serial, response)) = seen.recv() => self.told(id, serial, response).await,
             };
             if done.is_err() {
                 return;
@@ -122,7 +134,11 @@ impl<H: EtcdHost> Stream<H> {
             Ok(_) if wanted != 0 && self.watchers.contains_key(&wanted) => {
                 return self.refuse(here, "mvcc: duplicate watch ID provided on the WatchStream".to_owned()).await;
             }
-            Ok(request) => request,
+            // Here, not at the node that is asked: it is known at once, and is to be said in one response.
+            Ok(request) => match request.check() {
+                Ok(()) => request,
+                Err(error) => return self.refuse(here, error.message().to_owned()).await,
+            },
             Err(malformed) => return self.refuse(here, malformed.to_string()).await,
         };
         let id = if wanted == 0 { self.free_id() } else { wanted };
@@ -133,8 +149,10 @@ impl<H: EtcdHost> Stream<H> {
         let (progress_notify, revision) = (request.progress_notify, here.min(request.start_revision - 1));
         let watching = self.services.front.watch(request);
         let (ask_progress, sent) = (Box::new(watching.progress()), Arc::new(Notify::new()));
-        let task = tokio::spawn(follow(id, watching, self.watched.clone(), sent.clone()));
-        self.watchers.insert(id, Watcher { task, sent, ask_progress, progress_notify, progress_wanted: false, revision });
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let task = tokio::spawn(follow((id, serial), watching, self.watched.clone(), sent.clone()));
+        self.watchers.insert(id, Watcher { serial, task, sent, ask_progress, progress_notify, progress_wanted: false, revision });
         self.send(id, &WatchResponse { revision: here, created: true, ..WatchResponse::default() }).await
     }
 
@@ -153,9 +171,9 @@ impl<H: EtcdHost> Stream<H> {
     }
 
     /// A watcher is told something.
-    async fn told(&mut self, id: WatchId, response: WatchResponse) -> Result<(), Gone> {
-        // It was canceled while this was on its way.
-        let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(()) };
+    async fn told(&mut self, id: WatchId, serial: u64, response: WatchResponse) -> Result<(), Gone> {
+        // It was canceled while this was on its way; there may be another of its name.
+        let Some(watcher) = self.watchers.get_mut(&id).filter(|watcher| watcher.serial == serial) else { return Ok(()) };
         watcher.revision = response.revision.max(watcher.revision);
         let progress = response.events.is_empty() && !response.canceled;
         if progress && !response.created {
@@ -186,9 +204,9 @@ impl<H: EtcdHost> Stream<H> {
 }
 
 /// Takes a watcher's responses, the next when the last has been sent on.
-async fn follow<H: EtcdHost>(id: WatchId, mut watching: Watching<H>, tell: UnboundedSender<(WatchId, WatchResponse)>, sent: Arc<Notify>) {
+async fn follow<H: EtcdHost>((id, serial): (WatchId, u64), mut watching: Watching<H>, tell: UnboundedSender<Taken>, sent: Arc<Notify>) {
     while let Some(response) = watching.next().await {
-        if tell.send((id, response)).is_err() {
+        if tell.send((id, serial, response)).is_err() {
             return;
         }
         sent.notified().await;

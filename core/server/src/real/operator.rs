@@ -87,7 +87,7 @@ fn refusal(why: &AdminRefusal) -> String {
         AdminRefusal::Stale(membership) => format!("the configuration is another one: {}", members(membership)),
         AdminRefusal::NotCaughtUp => "the learner's log is too far behind: try again later".to_owned(),
         AdminRefusal::NoSuchMember => "there is no such member, or it is not of the kind that is needed".to_owned(),
-        AdminRefusal::IdUsed => "that id is a member's, or was: choose another one".to_owned(),
+        AdminRefusal::IdUsed => "that id is a member's: choose one that was never used".to_owned(),
         AdminRefusal::LastVoter => "nobody would be left to vote".to_owned(),
         AdminRefusal::TransferFailed => "the other voter did not take over in time".to_owned(),
     }

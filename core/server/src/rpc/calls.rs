@@ -65,7 +65,7 @@ impl PeerCalls {
         let unreachable = move || drop(inbox.send(Arrival::Unreachable(peer)));
         let Some((channel, calls)) = self.ways.get(peer) else { return unreachable() };
         let Ok(permit) = calls.try_acquire_owned() else { return unreachable() };
-        let (client, inbox) = (PeerClient::new(channel), self.inbox.clone());
+        let (client, inbox) = (super::peer_client(channel), self.inbox.clone());
         tokio::spawn(async move {
             let answer = timeout(CALL_MAX, call_peer(client, call)).await;
             drop(permit);
@@ -140,7 +140,7 @@ impl ClientCalls {
                 Err(_) => return,
             },
         };
-        let (mut node, inbox, client) = (CurpClient::new(channel), self.inbox.clone(), self.client);
+        let (mut node, inbox, client) = (super::curp_client(channel), self.inbox.clone(), self.client);
         let (waits, ways) = (self.waits.clone(), self.ways.clone());
         tokio::spawn(async move {
             let patience = match request {

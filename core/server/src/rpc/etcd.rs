@@ -172,7 +172,7 @@ impl Watcher {
         let (ask, asking) = unbounded_channel();
         let say = |union| drop(ask.send(w::WatchRequest { request_union: Some(union) }));
         say(RequestUnion::CreateRequest(create));
-        let mut client = w::watch_client::WatchClient::new(channel);
+        let mut client = super::watch_client(channel);
         let Ok(Ok(stream)) = timeout(CALL_MAX, client.watch(Asking(asking))).await else { return self };
         let mut stream: Streaming<w::WatchResponse> = stream.into_inner();
         loop {
@@ -240,15 +240,15 @@ impl Watcher {
 async fn keep_alive_once(channel: Channel, name: CallName, request: w::LeaseKeepAliveRequest) -> Option<Synced<Response>> {
     let (ask, asking) = unbounded_channel();
     let _ = ask.send(request);
-    let mut client = w::lease_client::LeaseClient::new(channel);
+    let mut client = super::lease_client(channel);
     let mut stream = client.lease_keep_alive(named(name, Asking(asking))).await.ok()?.into_inner();
     let answer = stream.message().await.ok()??;
     convert::answer_in(Answer::KeepAlive(answer)).ok()
 }
 
 async fn call_node(channel: Channel, name: CallName, call: Call) -> Result<Answer, Status> {
-    let mut kv = w::kv_client::KvClient::new(channel.clone());
-    let mut lease = w::lease_client::LeaseClient::new(channel);
+    let mut kv = super::kv_client(channel.clone());
+    let mut lease = super::lease_client(channel);
     Ok(match call {
         Call::Range(request) => Answer::Range(kv.range(named(name, request)).await?.into_inner()),
         Call::Put(request) => Answer::Put(kv.put(named(name, request)).await?.into_inner()),

@@ -27,7 +27,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use crate::etcd::wire::etcdserverpb as etcd_wire;
-use crate::etcd::{EtcdHost, EtcdServices};
+use crate::etcd::{EtcdHost, EtcdServices, REQUEST_MAX};
 
 pub use board::Board;
 pub use calls::{ClientCalls, PeerCalls};
@@ -35,6 +35,32 @@ pub use etcd::{EtcdCalls, keep_alive_name};
 pub use service::{Inbox, Services};
 pub use tonic::transport::Channel;
 pub use ways::Place;
+
+/// What is taken from a node, and by nodes from each other and from native clients: a message of any length. By default no more than 4 MiB would
+/// be decoded, and who said more would say it again for ever.
+const MESSAGE_MAX: usize = usize::MAX;
+/// What is taken from clients of etcd's API: as much as etcd takes, so that a request that is a little too long is refused in words.
+const ETCD_MESSAGE_MAX: usize = REQUEST_MAX + 512 * 1024;
+
+fn curp_client(channel: Channel) -> wire::curp_client::CurpClient<Channel> {
+    wire::curp_client::CurpClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
+
+fn peer_client(channel: Channel) -> wire::peer_client::PeerClient<Channel> {
+    wire::peer_client::PeerClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
+
+fn kv_client(channel: Channel) -> etcd_wire::kv_client::KvClient<Channel> {
+    etcd_wire::kv_client::KvClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
+
+fn lease_client(channel: Channel) -> etcd_wire::lease_client::LeaseClient<Channel> {
+    etcd_wire::lease_client::LeaseClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
+
+fn watch_client(channel: Channel) -> etcd_wire::watch_client::WatchClient<Channel> {
+    etcd_wire::watch_client::WatchClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
+}
 
 /// A way to a node, made when it is first used.
 ///
@@ -51,7 +77,7 @@ pub fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
 /// # Errors
 /// The address cannot be served.
 pub async fn serve_clients(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
-    let service = wire::curp_server::CurpServer::new(services);
+    let service = wire::curp_server::CurpServer::new(services).max_decoding_message_size(MESSAGE_MAX);
     tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
 }
 
@@ -66,12 +92,12 @@ pub async fn serve_all_clients<H: EtcdHost>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let server = tonic::transport::Server::builder()
-        .add_service(wire::curp_server::CurpServer::new(services))
-        .add_service(etcd_wire::kv_server::KvServer::new(etcd.clone()))
-        .add_service(etcd_wire::watch_server::WatchServer::new(etcd.clone()))
-        .add_service(etcd_wire::lease_server::LeaseServer::new(etcd.clone()))
-        .add_service(etcd_wire::cluster_server::ClusterServer::new(etcd.clone()))
-        .add_service(etcd_wire::maintenance_server::MaintenanceServer::new(etcd));
+        .add_service(wire::curp_server::CurpServer::new(services).max_decoding_message_size(MESSAGE_MAX))
+        .add_service(etcd_wire::kv_server::KvServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
+        .add_service(etcd_wire::watch_server::WatchServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
+        .add_service(etcd_wire::lease_server::LeaseServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
+        .add_service(etcd_wire::cluster_server::ClusterServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
+        .add_service(etcd_wire::maintenance_server::MaintenanceServer::new(etcd).max_decoding_message_size(ETCD_MESSAGE_MAX));
     server.serve_with_shutdown(at, stop).await
 }
 
@@ -80,6 +106,6 @@ pub async fn serve_all_clients<H: EtcdHost>(
 /// # Errors
 /// The address cannot be served.
 pub async fn serve_peers(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
-    let service = wire::peer_server::PeerServer::new(services);
+    let service = wire::peer_server::PeerServer::new(services).max_decoding_message_size(MESSAGE_MAX);
     tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
 }

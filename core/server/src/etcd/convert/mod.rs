@@ -15,6 +15,7 @@ mod requests;
 mod watch;
 
 use kv::{Bytes, Error, KeyValue};
+use prost::Message;
 use tonic::{Code, Status};
 
 use super::wire::{etcdserverpb as w, mvccpb};
@@ -37,6 +38,24 @@ pub enum Call {
     KeepAlive(w::LeaseKeepAliveRequest),
     TimeToLive(w::LeaseTimeToLiveRequest),
     Leases(w::LeaseLeasesRequest),
+}
+
+impl Call {
+    /// How long it is on the wire.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Call::Range(call) => call.encoded_len(),
+            Call::Put(call) => call.encoded_len(),
+            Call::DeleteRange(call) => call.encoded_len(),
+            Call::Txn(call) => call.encoded_len(),
+            Call::Compact(call) => call.encoded_len(),
+            Call::Grant(call) => call.encoded_len(),
+            Call::Revoke(call) => call.encoded_len(),
+            Call::KeepAlive(call) => call.encoded_len(),
+            Call::TimeToLive(call) => call.encoded_len(),
+            Call::Leases(call) => call.encoded_len(),
+        }
+    }
 }
 
 /// Its answer.
