@@ -346,7 +346,7 @@ fn two_that_join_at_once_have_different_names() {
             tokio::spawn(async move {
                 let add = w::MemberAddRequest { peer_urls: vec![url.clone()], is_learner: true };
                 let added = cluster.member_add(add).await.expect("it joins").into_inner().member.expect("it has a name");
-                assert_eq!(added.peer_urls, [url.clone()]);
+                assert_eq!(added.peer_urls, std::slice::from_ref(&url));
                 (added.id, url)
             })
         };

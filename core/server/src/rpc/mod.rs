@@ -38,8 +38,8 @@ pub use service::{Inbox, Services};
 pub use tonic::transport::Channel;
 pub use ways::Place;
 
-/// What is taken from a node, and by nodes from each other and from native clients: a message of any length. By default no more than 4 MiB would
-/// be decoded, and who said more would say it again for ever.
+/// What is taken from a node, and by nodes from each other and from native clients: a message of any length. By default no more than 4 MiB
+/// would be decoded, and who said more would say it again for ever.
 const MESSAGE_MAX: usize = usize::MAX;
 /// What is taken from clients of etcd's API: as much as etcd takes, so that a request that is a little too long is refused in words.
 const ETCD_MESSAGE_MAX: usize = REQUEST_MAX + 512 * 1024;
