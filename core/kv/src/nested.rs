@@ -1,6 +1,6 @@
-//! How deep a txn may stand in txns when it is decoded. Decoding recurses, and a message of some bytes for each level would otherwise be enough
-//! to overflow the stack of whoever reads it, before [`Request::check`](crate::Request::check) is ever asked. Nothing that is acceptable
-//! is refused here.
+//! How deep a txn may stand in txns when it is decoded. Decoding recurses, and a message of some bytes for each level would otherwise be
+//! enough to overflow the stack of whoever reads it, before [`Request::check`](crate::Request::check) is ever asked. Nothing that is
+//! acceptable is refused here.
 
 use std::cell::Cell;
 

@@ -23,6 +23,8 @@ use tonic::Code;
 use tonic::codegen::tokio_stream::Stream;
 
 const MS: Nanos = 1_000_000;
+const CLIENTS: u16 = 2379;
+const PEERS: u16 = 2380;
 
 fn now() -> Nanos {
     madsim::time::TimeHandle::current().elapsed().as_nanos() as Nanos
@@ -110,22 +112,27 @@ impl EtcdHost for GatewayBench {
     }
 }
 
-/// The only node of a cluster, which serves until its process is killed.
-async fn serve(at: SocketAddr) {
+fn address(id: NodeId, port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(10, 0, 0, id as u8).into(), port)
+}
+
+/// A node of a cluster of so many, which serves until its process is killed.
+async fn serve(id: NodeId, nodes: NodeId) {
     let (inbox, arrivals) = unbounded_channel();
     let (ends, mut writes) = unbounded_channel::<Write>();
     let board = Arc::<Board>::default();
-    let calls = || PeerCalls::new(1, &BTreeMap::new(), inbox.clone(), board.clone()).expect("no address is none");
+    let all = |port| (1..=nodes).map(|id| (id, address(id, port).to_string())).collect::<BTreeMap<_, _>>();
+    let calls = || PeerCalls::new(id, &all(PEERS), inbox.clone(), board.clone()).expect("addresses");
     let config = Config { election_timeout: (50 * MS, 100 * MS), heartbeat_interval: 20 * MS, ..Config::default() };
-    let membership = Membership::initial([1]);
+    let membership = Membership::initial(1..=nodes);
     let start = Start {
-        id: 1,
+        id,
         config,
         membership: membership.clone(),
         files: BTreeMap::new(),
         state: None,
         first: true,
-        entropy: 7,
+        entropy: 6 + u64::from(id),
         limits: node::Limits::default(),
     };
     let (node, _) = CurpNode::start(Arc::new(Bench { ends, calls: calls() }), start).expect("an empty directory is not damaged");
@@ -136,10 +143,10 @@ async fn serve(at: SocketAddr) {
         }
     });
     let (replies, mut replied) = unbounded_channel();
-    let to_nodes = ClientCalls::of_gateway(1, &[(1, at.to_string())].into(), replies).expect("an address");
+    let to_nodes = ClientCalls::of_gateway(id, &all(CLIENTS), replies).expect("addresses");
     let retries = client::Config { retry_after_min: 50 * MS, retry_after_max: 500 * MS };
-    let client = Client::new(gateway_address(1), 1, retries, membership, 9);
-    let gateway = Gateway::new(1, client, GatewayConfig { patience: 3_000 * MS, calls_max: 64 }, 9);
+    let client = Client::new(gateway_address(id), 1, retries, membership, 9);
+    let gateway = Gateway::new(id, client, GatewayConfig { patience: 3_000 * MS, calls_max: 64 }, 9);
     let host = GatewayBench { calls: to_nodes, board: Arc::new(Mutex::new(calls())), node: node.clone() };
     let front = EtcdFront::start(Arc::new(host), gateway);
     let receiver = front.clone();
@@ -149,20 +156,31 @@ async fn serve(at: SocketAddr) {
         }
     });
     let services = Services::new(inbox.clone(), board.clone());
-    tokio::spawn(rpc::serve_all_clients(services, EtcdServices::new(front.clone()), at, std::future::pending()));
+    tokio::spawn(rpc::serve_peers(services.clone(), address(id, PEERS), std::future::pending()));
+    tokio::spawn(rpc::serve_all_clients(services, EtcdServices::new(front.clone()), address(id, CLIENTS), std::future::pending()));
     node.serve_beside(arrivals, |arrival| front.take(arrival)).await;
 }
 
-/// A test, with a way to the services.
+/// A test, with a way to the services of the only node.
 fn simulate<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Channel) -> F + Send + 'static) {
+    simulate_of(1, |ways| test(ways[0].1.clone()));
+}
+
+/// A node's process, and the way to its services.
+type Way = (madsim::task::NodeId, Channel);
+
+/// A test, with the nodes of a cluster of so many, from node 1 on.
+fn simulate_of<F: Future<Output = ()> + Send + 'static>(nodes: NodeId, test: impl FnOnce(Vec<Way>) -> F + Send + 'static) {
     let run = move || {
         madsim::runtime::Runtime::with_seed_and_config(1, madsim::Config::default()).block_on(async {
-            let at = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 1).into(), 2379);
             let handle = madsim::runtime::Handle::current();
-            handle.create_node().ip(at.ip()).init(move || serve(at)).build();
+            let start = |id| {
+                let process = handle.create_node().ip(address(id, CLIENTS).ip()).init(move || serve(id, nodes)).build();
+                (process.id(), rpc::connect(&address(id, CLIENTS).to_string()).expect("an address"))
+            };
+            let ways = (1..=nodes).map(start).collect();
             let client = handle.create_node().ip(Ipv4Addr::new(10, 0, 1, 1).into()).build();
-            let channel = rpc::connect(&at.to_string()).expect("an address");
-            client.spawn(async { timeout(Duration::from_secs(60), test(channel)).await }).await.expect("no panic").expect("in time");
+            client.spawn(async { timeout(Duration::from_secs(60), test(ways)).await }).await.expect("no panic").expect("in time");
         });
     };
     std::thread::spawn(run).join().expect("the test holds");
@@ -268,6 +286,33 @@ fn members_and_status() {
         assert_eq!(maintenance.hash_kv(hash(1)).await.expect("it is there").into_inner().hash_revision, 1);
         assert_eq!(maintenance.hash_kv(hash(9)).await.expect_err("it is not").code(), Code::OutOfRange);
         assert_eq!(maintenance.defragment(w::DefragmentRequest {}).await.expect_err("no").code(), Code::Unimplemented);
+    });
+}
+
+/// The leader may serve the read that comes before, but what is answered is what this node knows.
+#[test]
+fn a_linearizable_list_of_members_has_what_was_changed_before() {
+    simulate_of(3, |ways| async move {
+        let list = |node: usize, linearizable| {
+            let mut cluster = w::cluster_client::ClusterClient::new(ways[node].1.clone());
+            async move {
+                let listed = cluster.member_list(w::MemberListRequest { linearizable }).await.expect("it is known").into_inner();
+                listed.members.len()
+            }
+        };
+        assert_eq!(list(0, true).await, 3, "there is a leader");
+        let status = w::maintenance_client::MaintenanceClient::new(ways[0].1.clone()).status(w::StatusRequest {}).await;
+        let leader = status.expect("it is known").into_inner().leader as usize - 1;
+        let (other, net) = ((leader + 1) % 3, madsim::net::NetSim::current());
+        let between = [(ways[leader].0, ways[other].0), (ways[other].0, ways[leader].0)];
+        between.iter().for_each(|(from, to)| net.clog_link(*from, *to));
+        let add = w::MemberAddRequest { peer_urls: vec!["http://10.0.0.9:2380".to_owned()], is_learner: true };
+        w::cluster_client::ClusterClient::new(ways[leader].1.clone()).member_add(add).await.expect("it joins");
+        assert_eq!(list(other, false).await, 3, "it has not heard of it");
+        let listed = tokio::spawn(list(other, true));
+        sleep(Duration::from_millis(1_500)).await;
+        between.iter().for_each(|(from, to)| net.unclog_link(*from, *to));
+        assert_eq!(listed.await.expect("no panic"), 4);
     });
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Duration, sleep, timeout};
 use tonic::codegen::tokio_stream::Stream;
@@ -196,4 +197,19 @@ async fn a_watcher_is_not_told_what_was_meant_for_the_one_before_of_its_name() {
     kv.put(put("b", "2")).await.expect("it is taken");
     let next = next().await;
     assert_eq!((next.watch_id, next.events[0].kv.as_ref().map(|pair| pair.value.as_slice())), (5, Some(b"2".as_slice())));
+}
+
+/// A client that loses its power says nothing, not even that it goes.
+#[tokio::test]
+async fn a_connection_whose_other_end_is_silent_ends() {
+    let (server, _channel) = Server::start("silent").await;
+    let mut connection = tokio::net::TcpStream::connect(server.at).await.expect("it serves");
+    // The beginning of HTTP/2, with no settings of its own.
+    connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("it is taken");
+    connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("it is taken");
+    let mut said = Vec::new();
+    let ended = timeout(Duration::from_secs(30), connection.read_to_end(&mut said)).await;
+    assert!(ended.is_ok(), "it stays for ever");
+    // What it was asked is in a frame of 8 bytes, of kind 6.
+    assert!(said.windows(4).any(|frame| frame == [0, 0, 8, 6]), "it was not asked: {said:?}");
 }

@@ -39,8 +39,8 @@ fn peer_of(urls: &[String]) -> Result<String, Status> {
     address.parse::<Place>().map(|place| place.peer).map_err(|_| Status::invalid_argument("etcdserver: given member URLs are invalid"))
 }
 
-/// A name for a member that joins, drawn as etcd's are: from where it is and what it joins. A new version has new names, so that one who was
-/// there before is not named again. Of 31 bits: gateways are told by the next.
+/// A name for a member that joins, drawn as etcd's are: from where it is and what it joins. A new version has new names, so that one who
+/// was there before is not named again. Of 31 bits: gateways are told by the next.
 fn drawn_name(peer: &str, version: ConfigVersion, attempt: u64) -> NodeId {
     let words = peer.bytes().map(u64::from).chain([version.term, version.index, attempt]);
     (words.fold(0, |hash, word| splitmix64(hash ^ word)) >> 33) as NodeId
@@ -80,8 +80,8 @@ impl<H: EtcdHost> EtcdServices<H> {
 
 #[tonic::async_trait]
 impl<H: EtcdHost> w::cluster_server::Cluster for EtcdServices<H> {
-    /// The new member's name is drawn, since the next one in order would be given out twice: by two nodes at once, or by one that has forgotten who
-    /// has left. It is to be started under it.
+    /// The new member's name is drawn, since the next one in order would be given out twice: by two nodes at once, or by one that has
+    /// forgotten who has left. It is to be started under it.
     async fn member_add(&self, request: Request<w::MemberAddRequest>) -> Answered<w::MemberAddResponse> {
         let request = request.into_inner();
         if !request.is_learner {

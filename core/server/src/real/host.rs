@@ -1,7 +1,7 @@
 //! What a node stands on, on a real machine.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use curp::{Nanos, NodeId, Outgoing, TaskId, splitmix64};
 use kv::Request;
@@ -9,6 +9,7 @@ use node::{Event, Node, Write};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Duration;
 
+use super::clock::Begun;
 use super::files::Files;
 use crate::host::{Clock, Host, Processor, Storage, Transport};
 use crate::rpc::PeerCalls;
@@ -25,7 +26,7 @@ pub(super) enum Ending {
 }
 
 pub(super) struct MachineHost {
-    begun: Instant,
+    begun: Begun,
     storage: Files,
     calls: PeerCalls,
     ending: UnboundedSender<Ending>,
@@ -35,7 +36,7 @@ impl MachineHost {
     /// With the way to hear why the node stopped.
     pub(super) fn new(storage: Files, calls: PeerCalls) -> (Self, UnboundedReceiver<Ending>) {
         let (ending, ended) = unbounded_channel();
-        (MachineHost { begun: Instant::now(), storage, calls, ending }, ended)
+        (MachineHost { begun: Begun::now(), storage, calls, ending }, ended)
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn entropy() -> u64 {
 
 impl Clock for MachineHost {
     fn now(&self) -> Nanos {
-        self.begun.elapsed().as_nanos() as Nanos
+        self.begun.elapsed()
     }
 
     fn until(&self, due: Nanos) -> Duration {

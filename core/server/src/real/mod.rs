@@ -7,11 +7,13 @@
 //! | `files.rs` | the node's directory, written by a thread of its own |
 //! | `state.rs` | the state machine's store, committed by a thread of its own |
 //! | `host.rs` | what the node stands on |
+//! | `clock.rs` | its clock |
 //! | `gateway.rs` | what its gateway stands on |
 //!
 //! Here, and nowhere else in core/, stand std's clocks, files and threads.
 
 mod args;
+mod clock;
 mod files;
 mod gateway;
 mod host;

@@ -29,8 +29,6 @@ pub(super) enum Key {
     Admin(ClientAddress, u64),
     /// A watcher's next response, by the question's number.
     Watch(WatchName, u64),
-    /// A call, by its nonce.
-    Call(ClientAddress, u64),
     PreVote(NodeId),
     Vote(NodeId),
     Append(NodeId),
@@ -168,7 +166,8 @@ fn keys(to: Address, message: &Answer) -> Vec<Key> {
             Reply::Cluster { .. } => vec![Key::Cluster(c)],
             Reply::Admin { nonce, .. } => vec![Key::Admin(c, *nonce)],
             Reply::Watch { watch, pull, .. } => vec![Key::Watch(*watch, *pull)],
-            Reply::Answer { nonce, .. } => vec![Key::Call(c, *nonce)],
+            // To a call that came as a message, where no transport is.
+            Reply::Answer { .. } => Vec::new(),
         },
         (Address::Node(n), Message::Peer { body, .. }) => match body {
             PeerMessage::PreVoteReply { .. } => vec![Key::PreVote(n)],

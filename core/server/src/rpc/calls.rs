@@ -145,7 +145,7 @@ impl ClientCalls {
         tokio::spawn(async move {
             let patience = match request {
                 // These are answered when there is something to say.
-                Ask::Admin { .. } | Ask::Watch { .. } | Ask::Call { .. } => ADMIN_MAX,
+                Ask::Admin { .. } | Ask::Watch { .. } => ADMIN_MAX,
                 _ => CALL_MAX,
             };
             let answer = timeout(patience, call_node(&mut node, client, &request)).await;
@@ -177,13 +177,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `None`: that is not answered.
+/// `None`: that is not asked by a call of ours, or not answered.
 async fn call_node(
     node: &mut CurpClient<Channel>,
     client: ClientAddress,
     request: &Ask<Request>,
 ) -> Result<Option<Reply<Request>>, Status> {
-    let reply = match convert::client_call(client, request) {
+    let Some(call) = convert::client_call(client, request) else { return Ok(None) };
+    let reply = match call {
         ClientCall::Propose(request) => convert::propose_reply(&node.propose(request).await?.into_inner()),
         ClientCall::Record(request) => convert::record_reply(&node.record(request).await?.into_inner()),
         ClientCall::Read(request) => convert::read_reply(&node.read(request).await?.into_inner()),
@@ -192,7 +193,6 @@ async fn call_node(
         ClientCall::FetchCluster(request) => convert::cluster_reply(&node.fetch_cluster(request).await?.into_inner()),
         ClientCall::Admin(request) => convert::admin_reply(&node.admin(request).await?.into_inner()),
         ClientCall::Watch(request) => convert::watch_reply(&node.watch(request).await?.into_inner()),
-        ClientCall::Call(request) => convert::call_reply(&node.call(request).await?.into_inner()),
         ClientCall::Unwatch(request) => return node.unwatch(request).await.map(|_| None),
     };
     Ok(Some(reply?))

@@ -26,6 +26,8 @@ pub mod wire {
 use std::future::Future;
 use std::net::SocketAddr;
 
+use tokio::time::Duration;
+
 use crate::etcd::wire::etcdserverpb as etcd_wire;
 use crate::etcd::{EtcdHost, EtcdServices, REQUEST_MAX};
 
@@ -36,11 +38,21 @@ pub use service::{Inbox, Services};
 pub use tonic::transport::Channel;
 pub use ways::Place;
 
-/// What is taken from a node, and by nodes from each other and from native clients: a message of any length. By default no more than 4 MiB would
-/// be decoded, and who said more would say it again for ever.
+/// What is taken from a node, and by nodes from each other and from native clients: a message of any length. By default no more than 4 MiB
+/// would be decoded, and who said more would say it again for ever.
 const MESSAGE_MAX: usize = usize::MAX;
 /// What is taken from clients of etcd's API: as much as etcd takes, so that a request that is a little too long is refused in words.
 const ETCD_MESSAGE_MAX: usize = REQUEST_MAX + 512 * 1024;
+
+/// A connection on which nothing is heard for so long is asked whether anyone is there, …
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(10);
+/// … and ends if there is no answer for so long. A client that lost its power says no farewell, and its watches would stay for ever.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(10);
+
+fn server() -> tonic::transport::Server {
+    let server = tonic::transport::Server::builder();
+    server.http2_keepalive_interval(Some(KEEP_ALIVE_AFTER)).http2_keepalive_timeout(Some(KEEP_ALIVE_MAX))
+}
 
 fn curp_client(channel: Channel) -> wire::curp_client::CurpClient<Channel> {
     wire::curp_client::CurpClient::new(channel).max_decoding_message_size(MESSAGE_MAX)
@@ -78,7 +90,7 @@ pub fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
 /// The address cannot be served.
 pub async fn serve_clients(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
     let service = wire::curp_server::CurpServer::new(services).max_decoding_message_size(MESSAGE_MAX);
-    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+    server().add_service(service).serve_with_shutdown(at, stop).await
 }
 
 /// Serves clients, etcd's among them, at this address until `stop` ends.
@@ -91,7 +103,7 @@ pub async fn serve_all_clients<H: EtcdHost>(
     at: SocketAddr,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let server = tonic::transport::Server::builder()
+    let server = server()
         .add_service(wire::curp_server::CurpServer::new(services).max_decoding_message_size(MESSAGE_MAX))
         .add_service(etcd_wire::kv_server::KvServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
         .add_service(etcd_wire::watch_server::WatchServer::new(etcd.clone()).max_decoding_message_size(ETCD_MESSAGE_MAX))
@@ -107,5 +119,5 @@ pub async fn serve_all_clients<H: EtcdHost>(
 /// The address cannot be served.
 pub async fn serve_peers(services: Services, at: SocketAddr, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
     let service = wire::peer_server::PeerServer::new(services).max_decoding_message_size(MESSAGE_MAX);
-    tonic::transport::Server::builder().add_service(service).serve_with_shutdown(at, stop).await
+    server().add_service(service).serve_with_shutdown(at, stop).await
 }

@@ -67,8 +67,7 @@ impl Services {
             Ask::FetchCluster => Key::Cluster(client),
             Ask::Admin { nonce, .. } => Key::Admin(client, *nonce),
             Ask::Watch { watch, pull, .. } => Key::Watch(*watch, *pull),
-            Ask::Unwatch { .. } => return Err(Status::internal("nobody answers that")),
-            Ask::Call { nonce, .. } => Key::Call(client, *nonce),
+            Ask::Unwatch { .. } | Ask::Call { .. } => return Err(Status::internal("nobody answers that")),
         };
         match self.ask(key, Address::Client(client), Message::Request(request)).await? {
             Message::Reply(reply) => Ok(reply),
@@ -166,10 +165,6 @@ impl wire::curp_server::Curp for Services {
         let (client, request) = convert::client_request(ClientCall::Unwatch(request.into_inner()))?;
         self.give(Address::Client(client), Message::Request(request))?;
         answer(Some(wire::Nothing {}))
-    }
-
-    async fn call(&self, request: Request<wire::CallRequest>) -> Answered<wire::CallResponse> {
-        answer(convert::call_response(&self.ask_as_client(ClientCall::Call(request.into_inner())).await?))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use curp::{CallError, ClientAddress, Reply, Request as Ask, Synced};
+use curp::{ClientAddress, Reply, Request as Ask, Synced};
 use kv::Request;
 
 use super::super::wire::{
-    self, call_response as called, propose_response as proposed, read_response as read_back, record_response as recorded,
-    session_response as session, wait_synced_response as waited,
+    self, propose_response as proposed, read_response as read_back, record_response as recorded, session_response as session,
+    wait_synced_response as waited,
 };
 use super::admin::{wish_in, wish_out};
 use super::*;
@@ -33,13 +33,11 @@ pub enum ClientCall {
     Watch(wire::WatchRequest),
     /// See the service.
     Unwatch(wire::UnwatchRequest),
-    /// See the service.
-    Call(wire::CallRequest),
 }
 
-/// The call that carries a request.
-pub fn client_call(client: ClientAddress, request: &Ask<Request>) -> ClientCall {
-    match request {
+/// The call that carries a request; `None` for those of etcd's API, which has services of its own.
+pub fn client_call(client: ClientAddress, request: &Ask<Request>) -> Option<ClientCall> {
+    Some(match request {
         Ask::Propose { proposal } => ClientCall::Propose(wire::ProposeRequest { client, proposal: Some(proposal_out(proposal)) }),
         Ask::Record { term, config, proposal } => {
             let proposal = Some(proposal_out(proposal));
@@ -55,8 +53,8 @@ pub fn client_call(client: ClientAddress, request: &Ask<Request>) -> ClientCall 
             ClientCall::Watch(wire::WatchRequest { client, number, pull: *pull, create, progress: *progress })
         }
         Ask::Unwatch { watch: (client, number) } => ClientCall::Unwatch(wire::UnwatchRequest { client: *client, number: *number }),
-        Ask::Call { nonce, command } => ClientCall::Call(wire::CallRequest { client, nonce: *nonce, command: bytes(&**command) }),
-    }
+        Ask::Call { .. } => return None,
+    })
 }
 
 /// The request that a call carries, and who asks.
@@ -85,7 +83,6 @@ pub fn client_request(call: ClientCall) -> Result<(ClientAddress, Ask<Request>)>
             (call.client, Ask::Watch { watch, pull: call.pull, create, progress: call.progress })
         }
         ClientCall::Unwatch(call) => (call.client, Ask::Unwatch { watch: (call.client, call.number) }),
-        ClientCall::Call(call) => (call.client, Ask::Call { nonce: call.nonce, command: Arc::new(value(&call.command, "a command")?) }),
     })
 }
 
@@ -231,32 +228,6 @@ pub fn watch_response(reply: &Reply<Request>) -> Option<wire::WatchResponse> {
 pub fn watch_reply(response: &wire::WatchResponse) -> Result<Reply<Request>> {
     let said = response.response.as_ref().map(|said| value(said, "what a watcher is told")).transpose()?;
     Ok(Reply::Watch { watch: (response.client, response.number), pull: response.pull, response: said })
-}
-
-/// What answers a Call; `None` for other replies.
-pub fn call_response(reply: &Reply<Request>) -> Option<wire::CallResponse> {
-    let Reply::Answer { nonce, result } = reply else { return None };
-    let answer = match result {
-        Ok(synced) => called::Answer::Result(wire::CallResult { revision: synced.revision, response: bytes(&synced.response) }),
-        Err(CallError::Invalid(words)) => called::Answer::Invalid(words.clone()),
-        Err(CallError::Unavailable) => called::Answer::Unavailable(wire::Nothing {}),
-        Err(CallError::Unknown) => called::Answer::Unknown(wire::Nothing {}),
-    };
-    Some(wire::CallResponse { nonce: *nonce, answer: Some(answer) })
-}
-
-/// The way back.
-///
-/// # Errors
-/// It is no answer.
-pub fn call_reply(response: &wire::CallResponse) -> Result<Reply<Request>> {
-    let result = match some(response.answer.as_ref(), "the answer to a call")? {
-        called::Answer::Result(r) => Ok(Synced { revision: r.revision, response: value(&r.response, "a response")? }),
-        called::Answer::Invalid(words) => Err(CallError::Invalid(words.clone())),
-        called::Answer::Unavailable(_) => Err(CallError::Unavailable),
-        called::Answer::Unknown(_) => Err(CallError::Unknown),
-    };
-    Ok(Reply::Answer { nonce: response.nonce, result })
 }
 
 /// What answers a FetchCluster; `None` for other replies.
