@@ -90,7 +90,7 @@ impl Zookeeper {
                 _ => None,
             };
             let (invoke, ended) = (run.began.0, run.ended.map(|(t, _)| t).filter(|_| ret.is_some()));
-            if ret.as_ref().is_some_and(|ret| !matches!(ret, ZkResult::Refused(_))) && writes(op) {
+            if ret.as_ref().is_some_and(|ret| !matches!(ret, ZkResult::Refused(_) | ZkResult::Closed)) && writes(op) {
                 session.last_write = session.last_write.max(invoke);
             }
             let happened =
@@ -104,8 +104,9 @@ impl Zookeeper {
         numbered(&history, runs, at, r);
         let gone = expired(g);
         let expiry = |(i, (name, session)): (usize, (&SessionName, &Session))| {
-            let end = gone.get(&session.lease?.1)?;
-            Some(Timed { id: EXPIRY + i as u64, op: Op::Expire(*name), ret: None, invoke: session.last_write, end: *end })
+            let end = *gone.get(&session.lease?.1)?;
+            // A write that succeeded later is for the search to find.
+            Some(Timed { id: EXPIRY + i as u64, op: Op::Expire(*name), ret: None, invoke: session.last_write.min(end), end })
         };
         history.extend(sessions.iter().enumerate().filter_map(expiry));
         let model = Zk::of(&history);

@@ -212,6 +212,15 @@ fn a_tree() {
     close_unheard(&mut s, 5, false);
     did(&mut s, 2, 6, ZkOp::GetData { path: "/a/e".into() }, none());
     s.broken("zookeeper", z::LINEARIZABLE, "get(/a/e) → NoNode");
+    // A client that never had the use of its lease closes nothing.
+    let mut s = Stage::new(0);
+    begin(&mut s, 1, 1, Recipe::Zk(create("/a", false, false)));
+    s.run(1 << 32 | 1, &grant(5, 1));
+    s.client_of(1, ClientEvent::End { op: 1, result: None });
+    s.at(1_010).expire(5);
+    s.at(2_000);
+    did(&mut s, 1, 2, ZkOp::CloseSession, ZkResult::Closed);
+    s.quiet();
     // It expires.
     let expired = || {
         let mut s = begun();
@@ -223,6 +232,9 @@ fn a_tree() {
     did(&mut s, 2, 5, ZkOp::GetData { path: "/a/e".into() }, none());
     did(&mut s, 1, 6, create("/b", false, false), ZkResult::Refused(ZkError::SessionExpired));
     s.quiet();
+    let mut s = expired();
+    did(&mut s, 1, 5, create("/b", false, false), made("/b"));
+    s.broken("zookeeper", z::LINEARIZABLE, "create(/b");
     let mut s = expired();
     did(&mut s, 2, 5, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
     s.broken("zookeeper", z::LINEARIZABLE, "get(/a/e) → 1 (version 0)");
