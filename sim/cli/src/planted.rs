@@ -142,7 +142,7 @@ const HINTS: &[(&str, &[&str])] = &[
     ("repaired-node-votes", &["membership"]),
     ("vote-uptodate-strict", &["membership"]),
     ("txn-sees-itself", &["standard", "leases"]),
-    ("range-torn", &["reads", "watches"]),
+    ("range-torn", &["reads"]),
     ("conflict-misses-lease", &["leases"]),
     ("lease-revoke-order", &["leases", "watches"]),
     ("lease-revoke-bumps", &["leases"]),

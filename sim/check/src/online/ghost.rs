@@ -180,9 +180,9 @@ impl Ghost {
     fn node_event(&mut self, slot: Slot, event: &NodeEvent<Request>, i: u64) {
         let node = &mut self.nodes[slot];
         match event {
-            NodeEvent::Restart { term, last_index, pool, base, snapshot, state_hash, membership, .. } => {
+            NodeEvent::Restart { term, last_index, last_term, pool, base, snapshot, state_hash, membership, .. } => {
                 node.in_force = membership.version;
-                self.restart(slot, *term, *last_index, pool, *base);
+                self.restart(slot, *term, (*last_term, *last_index), pool, *base);
                 let from = self.nodes[slot].loaded.take().unwrap_or(*snapshot);
                 self.applied_up_to(slot, from);
                 if from == 0 {
@@ -274,7 +274,8 @@ impl Ghost {
         }
     }
 
-    fn restart(&mut self, slot: Slot, term: Term, last_index: Index, pool: &[ProposeId], base: LogBase) {
+    /// A node starts with a log that ends so, as it says.
+    fn restart(&mut self, slot: Slot, term: Term, (last_term, last_index): (Term, Index), pool: &[ProposeId], base: LogBase) {
         for command in self.commands.values_mut() {
             command.applied &= !(1 << slot);
         }
@@ -291,7 +292,10 @@ impl Ghost {
             node.log.clone_from(&before);
         }
         if !node.power_lost {
-            // The page cache may also have held a cut that was not durable, or a snapshot.
+            // The page cache may also have held a cut that was not durable, with or without what then came in place of that, or a snapshot.
+            if !node.log.has(last_index, last_term) && before.has(last_index, last_term) {
+                node.log.clone_from(&before);
+            }
             node.log.truncate(last_index as usize);
             if base.index > 0 && !node.log.has(base.index, base.term) {
                 node.log = if before.has(base.index, base.term) { before } else { self.prefix.up_to(base) };

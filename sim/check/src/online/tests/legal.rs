@@ -259,6 +259,37 @@ fn a_killed_process_goes_on_from_a_replaced_entry_that_was_not_durable() {
     c.legal();
 }
 
+/// Found on a correct run (registry 64043233): the same, and the first that is heard of the process is that the entry is committed.
+#[test]
+fn a_killed_process_commits_a_replaced_entry_that_was_not_durable() {
+    let mut c = Cluster::ready(3);
+    let p = c.propose(1, &put("a", "1"));
+    c.append(1, Payload::Command(p), false);
+    c.elect(2, 2, &[3]);
+    let noop = Arc::clone(&c.nodes[&2].log[2]);
+    c.settle_with(2, &[2, 3]);
+    c.update_term(1, 2);
+    c.node(1, NodeEvent::AcceptEntries { term: 2, from: 2, truncated: true, entries: vec![noop] });
+    c.world(1, WorldEvent::Crash { power: false, in_flight: 1, lost_bytes: 0 });
+    c.node(
+        1,
+        NodeEvent::Restart {
+            term: 2,
+            vote: None,
+            commit: 0,
+            last_index: 3,
+            last_term: 2,
+            pool: Vec::new(),
+            base: curp::LogBase::default(),
+            snapshot: 0,
+            state_hash: 0,
+            membership: curp::Membership::default(),
+        },
+    );
+    c.node(1, NodeEvent::AdvanceCommit { term: 2, commit: 3, counted: false });
+    c.legal();
+}
+
 #[test]
 fn a_late_vote_makes_a_leader_of_an_old_term_after_a_later_one_committed() {
     let mut c = Cluster::ready(5);
