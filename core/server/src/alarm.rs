@@ -1,9 +1,8 @@
 //! When something that waits for its time is to be told it: a task sleeps until then, and is woken if the time comes nearer.
 
-use std::time::Duration;
-
 use curp::Nanos;
 use tokio::sync::Notify;
+use tokio::time::Duration;
 
 use crate::time::sleep;
 
