@@ -114,7 +114,8 @@ impl Node {
         })
     }
 
-    /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now.
+    /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now. It takes
+    /// more than one place, as nothing is forwarded here otherwise: who was deposed does not demote, sends, and who leads takes it.
     fn forward(&mut self, id: LeaseId, now: Nanos, out: &mut Output) {
         let revoke = Request::LeaseRevoke(LeaseRevokeRequest { id, stamp: None });
         match self.raw.leadership().leader {
