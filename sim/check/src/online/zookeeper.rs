@@ -17,7 +17,7 @@ use super::applications::Run;
 use super::ghost::Ghost;
 use super::report::{At, Check, Report};
 use crate::explain::{Unit, explain};
-use crate::model::{History, Timed};
+use crate::model::{History, NEVER, Timed};
 use crate::models::zk::{Op, SessionName, Zk, number, parent};
 use crate::search::{Budget, Outcome, search};
 
@@ -96,6 +96,9 @@ impl Zookeeper {
             let happened =
                 || taken(g, run).find(|(_, response)| matches!(response, Response::Txn { succeeded: true, .. } | Response::LeaseRevoke));
             let Some(end) = ended.or_else(|| happened().map(|(t, _)| t)) else { continue };
+            // What a sequential node was named only the others can tell, if they saw it; if not, it is as good as not there.
+            let unnamed = ret.is_none() && matches!(op, ZkOp::Create { sequential: true, .. });
+            let end = if unnamed { NEVER } else { end };
             history.push(Timed { id: *id, op: Op::Client(*name, op.clone()), ret, invoke, end });
         }
         if history.is_empty() {

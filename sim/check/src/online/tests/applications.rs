@@ -212,6 +212,16 @@ fn a_tree() {
     close_unheard(&mut s, 5, false);
     did(&mut s, 2, 6, ZkOp::GetData { path: "/a/e".into() }, none());
     s.broken("zookeeper", z::LINEARIZABLE, "get(/a/e) → NoNode");
+    // Two nodes whose names nobody was ever told (zookeeper 64122971).
+    let mut s = begun();
+    for (client, op) in [(1, 5), (2, 6)] {
+        begin(&mut s, client, op, Recipe::Zk(create("/a/m-", false, true)));
+        let put = put(&format!("z2/a/m-{op:010}"), "1", 0);
+        s.run(op << 32 | 1, &Request::Txn(kv::TxnRequest { compare: vec![], success: vec![put], failure: vec![] }));
+        s.client_of(client, ClientEvent::End { op, result: None });
+    }
+    did(&mut s, 2, 7, ZkOp::GetData { path: "/a/e".into() }, ZkResult::Data { data: "1".into(), version: 0 });
+    s.quiet();
     // A client that never had the use of its lease closes nothing.
     let mut s = Stage::new(0);
     begin(&mut s, 1, 1, Recipe::Zk(create("/a", false, false)));
