@@ -1,4 +1,4 @@
-//! The madsim engine: the same plan gives the same run whatever ran before it on whichever thread, and runs leave no memory behind.
+//! The madsim engine: the same plan gives the same run whatever ran before it on whichever thread.
 
 use harness::{Engine, RunOptions, Verdict, run};
 use plan::{Plan, scenario};
@@ -62,26 +62,4 @@ fn partitions_become_clogs_over_grpc() {
         }
     }
     assert!(over > 0 && swallowed > 0, "{swallowed} messages in {over} runs");
-}
-
-#[test]
-fn runs_leave_no_memory_behind() {
-    let plans: Vec<Plan> = (1..=8).map(|seed| drawn("sessions", seed)).collect();
-    let some_runs = |n: usize| {
-        for i in 0..n {
-            on_madsim(&plans[i % plans.len()], RunOptions { judge: false, ..RunOptions::default() });
-        }
-    };
-    some_runs(100);
-    let before = resident_bytes();
-    some_runs(200);
-    let each = resident_bytes().saturating_sub(before) / 200;
-    // One blocked task kept would be 26 KB and more.
-    assert!(each < 8_000, "{each} bytes stay of each run");
-}
-
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux says how much memory is used");
-    let line = text.lines().find(|l| l.starts_with("VmRSS:")).expect("it has this line");
-    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number") * 1024
 }
