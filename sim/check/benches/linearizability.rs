@@ -41,6 +41,7 @@ fn ours(c: &mut Criterion) {
     let (history, log) = run(300);
     assert!(certify(&history, &log).holds());
     c.bench_function("l0, 300 operations", |b| b.iter(|| certify(black_box(&history), black_box(&log))));
+    c.bench_function("l2, 300 operations", |b| b.iter(|| judge(black_box(&history), None, Level::L2, Budget::default())));
     c.bench_function("l3, 300 operations", |b| b.iter(|| judge(black_box(&history), None, Level::L3, Budget::default())));
 }
 

@@ -68,6 +68,14 @@ pub fn explain<M: Model>(stuck: &Stuck<M>, unit: Unit) -> Explanation {
     }
 }
 
+/// A time between two operations.
+pub(crate) fn apart(span: u64, unit: Unit) -> String {
+    match unit {
+        Unit::Nanoseconds => words::span(span),
+        Unit::Lines => format!("{span} line{}", if span == 1 { "" } else { "s" }),
+    }
+}
+
 fn sentence<M: Model>(stuck: &Stuck<M>, core: &[usize], unit: Unit) -> String {
     let part = &stuck.part;
     let say = |i: usize| stuck.model.describe(&part[i].op, part[i].ret.as_ref());
@@ -85,11 +93,7 @@ fn sentence<M: Model>(stuck: &Stuck<M>, core: &[usize], unit: Unit) -> String {
         // The latest news before it.
         let before = core.iter().copied().filter(|&i| part[i].end < part[last].invoke).max_by_key(|&i| part[i].end);
         if let Some(before) = before {
-            let apart = part[last].invoke - part[before].end;
-            let apart = match unit {
-                Unit::Nanoseconds => words::span(apart),
-                Unit::Lines => format!("{apart} line{}", if apart == 1 { "" } else { "s" }),
-            };
+            let apart = apart(part[last].invoke - part[before].end, unit);
             let (how, but) = if reads(&before) {
                 ("answered", "no order of the other operations makes both right")
             } else {

@@ -18,6 +18,7 @@ use crate::revisions::by_revisions;
 use crate::search::{Budget, Outcome, search};
 use crate::servers::with_servers;
 use crate::words;
+use crate::zones;
 
 /// A level of the stack (CHECKS.md), cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,11 +27,11 @@ pub enum Level {
     L0,
     /// Statement A from responses alone: their revisions determine the order.
     L1,
-    /// Zones per key. Not built yet.
+    /// The values of each key by themselves, by zones. It refutes; it proves only where each value is written once.
     L2,
     /// The general search, from the history alone.
     L3,
-    /// The cheapest that decides: L0 if there is a log, else L1 for the revisions and L3 for the values.
+    /// The cheapest that decides: L0 if there is a log, else L1 for the revisions and L3 for the values, and L2 where L3 ran out of budget.
     All,
 }
 
@@ -62,7 +63,7 @@ pub enum Verdict {
     Ok,
     /// It is not.
     Illegal,
-    /// The budget ended before it was decided.
+    /// The budget ended before it was decided, or the level that was asked cannot decide it.
     Unknown,
 }
 
@@ -123,11 +124,11 @@ impl Judgement {
 /// Why a history cannot be judged as asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum JudgeError {
-    /// That level does not exist yet.
-    #[error("level {0} is not built yet; accepted are l0, l1, l3 and all")]
-    NotBuilt(Level),
+    /// That level says nothing of such a history.
+    #[error("level {0} does not judge a history of {1}; accepted are {2}")]
+    NotFor(Level, &'static str, &'static str),
     /// The certificate needs what is not there.
-    #[error("level l0 needs the final applied log, which a history alone does not have; accepted are l1, l3 and all")]
+    #[error("level l0 needs the final applied log, which a history alone does not have; accepted are l1, l2, l3 and all")]
     NoLog,
     /// An operation's record contradicts itself.
     #[error("{0}")]
@@ -137,24 +138,24 @@ pub enum JudgeError {
 /// Judges one of our histories. `applied_log`: the commands of the final log in order, duplicates that had no effect left out.
 ///
 /// # Errors
-/// [`JudgeError`]: the level is not built, or lacks its log, or an operation's record contradicts itself.
+/// [`JudgeError`]: the level lacks its log, or an operation's record contradicts itself.
 pub fn judge(history: &[Operation], applied_log: Option<&[AppliedCommand]>, level: Level, budget: Budget) -> Result<Judgement, JudgeError> {
     if let Some(wrong) = history.iter().find_map(Operation::contradiction) {
         return Err(JudgeError::Malformed(wrong));
     }
     match (level, applied_log) {
-        (Level::L2, _) => Err(JudgeError::NotBuilt(level)),
         (Level::L0, None) => Err(JudgeError::NoLog),
         (Level::L1, log) => Ok(by_revisions(&with_servers(history, log), budget)),
+        (Level::L2, log) => Ok(by_zones(&with_servers(history, log))),
         (Level::L3, log) => Ok(by_search(&with_servers(history, log), budget, true)),
         (Level::All, None) => {
             let all = with_servers(history, None);
-            let values = by_search(&all, budget, true);
+            let values = by_values(&all, budget);
             let revisions = by_revisions(&all, budget);
             Ok(if values.verdict == Verdict::Illegal || revisions.verdict == Verdict::Ok { values } else { revisions })
         }
         (Level::L0 | Level::All, Some(log)) => {
-            Ok(by_certificate(&certify(history, log), || by_search(&with_servers(history, Some(log)), budget, true)))
+            Ok(by_certificate(&certify(history, log), || by_values(&with_servers(history, Some(log)), budget)))
         }
     }
 }
@@ -187,15 +188,21 @@ fn by_certificate(certificate: &Certificate, search: impl FnOnce() -> Judgement)
     Judgement::illegal(Level::L0, Finding::Log, format!("{but}: {}", objection.message), objection.operations)
 }
 
+/// The search, which explains best; where it ran out of budget, the zones may still refute.
+fn by_values(history: &[Operation], budget: Budget) -> Judgement {
+    or_refuted(by_search(history, budget, true), || zones::of_kv(history))
+}
+
+/// Zones judge key by key, without versions: what they find contradicts every order, what they do not find proves nothing of the whole.
+fn or_refuted(searched: Judgement, by_zones: impl FnOnce() -> Judgement) -> Judgement {
+    let undecided = searched.verdict == Verdict::Unknown;
+    undecided.then(by_zones).filter(|zones| zones.verdict == Verdict::Illegal).unwrap_or(searched)
+}
+
 /// The search alone.
 fn by_search(history: &[Operation], budget: Budget, explained: bool) -> Judgement {
-    for operation in history {
-        let (Some(fast), Some(synced)) = (&operation.fast, &operation.synced) else { continue };
-        if agreement(&synced.response, fast, None) == Agreement::None {
-            let [first, then] = [fast, &synced.response].map(|response| words::response(&operation.op, response));
-            let message = format!("{} was answered twice, first {first} and then {then}", words::request(&operation.op));
-            return Judgement::illegal(Level::L3, Finding::History, message, vec![operation.id]);
-        }
+    if let Some((message, id)) = answered_twice(history) {
+        return Judgement::illegal(Level::L3, Finding::History, message, vec![id]);
     }
     let model = Kv::of(history.iter().map(|operation| &operation.op));
     let timed = first_responses(history);
@@ -206,6 +213,25 @@ fn by_search(history: &[Operation], budget: Budget, explained: bool) -> Judgemen
         Some(true) => Judgement::ok(Level::L3),
         Some(false) => Judgement::illegal(Level::L3, Finding::History, String::new(), Vec::new()),
         None => Judgement::unknown(Level::L3, String::new()),
+    }
+}
+
+/// An operation whose two answers contradict each other.
+fn answered_twice(history: &[Operation]) -> Option<(String, u64)> {
+    history.iter().find_map(|operation| {
+        let (fast, synced) = (operation.fast.as_ref()?, operation.synced.as_ref()?);
+        let words = |response| words::response(&operation.op, response);
+        let message =
+            || format!("{} was answered twice, first {} and then {}", words::request(&operation.op), words(fast), words(&synced.response));
+        (agreement(&synced.response, fast, None) == Agreement::None).then(|| (message(), operation.id))
+    })
+}
+
+/// The zones alone.
+fn by_zones(history: &[Operation]) -> Judgement {
+    match answered_twice(history) {
+        Some((message, id)) => Judgement::illegal(Level::L2, Finding::History, message, vec![id]),
+        None => zones::of_kv(history),
     }
 }
 
@@ -256,9 +282,18 @@ pub fn decide(stored: &Stored, budget: Budget) -> Verdict {
 pub fn judge_stored(stored: &Stored, level: Level, budget: Budget) -> Result<Judgement, JudgeError> {
     match (stored, level) {
         (Stored::Kv(history), _) => judge(history, None, level, budget),
-        (_, Level::L1 | Level::L2) => Err(JudgeError::NotBuilt(level)),
-        (_, Level::L0) => Err(JudgeError::NoLog),
-        (Stored::Register(history), _) => Ok(judge_model(&Register::default(), history.clone(), budget, Unit::Lines)),
+        (Stored::Append(_), Level::L0 | Level::L1 | Level::L2) => {
+            Err(JudgeError::NotFor(level, "strings that are appended to", "l3 and all"))
+        }
+        (Stored::Register(_), Level::L0 | Level::L1) => Err(JudgeError::NotFor(level, "a register", "l2, l3 and all")),
+        (Stored::Register(history), Level::L2) => Ok(zones::of_register(history)),
+        (Stored::Register(history), _) => {
+            let searched = judge_model(&Register::default(), history.clone(), budget, Unit::Lines);
+            // Of one register they prove, too.
+            let undecided = level == Level::All && searched.verdict == Verdict::Unknown;
+            let zones = undecided.then(|| zones::of_register(history)).filter(|zones| zones.verdict != Verdict::Unknown);
+            Ok(zones.unwrap_or(searched))
+        }
         (Stored::Append(history), _) => Ok(judge_model(&Append::default(), history.clone(), budget, Unit::Lines)),
     }
 }
@@ -270,6 +305,8 @@ pub struct CrossCheck {
     pub certificate: Certificate,
     /// L1.
     pub revisions: Judgement,
+    /// L2.
+    pub zones: Judgement,
     /// L3.
     pub search: Judgement,
     /// What follows, as [`judge()`] would have it.
@@ -289,15 +326,19 @@ pub fn cross_check(history: &[Operation], applied_log: &[AppliedCommand], budget
     }
     let certificate = certify(history, applied_log);
     let all = with_servers(history, Some(applied_log));
-    let (search, revisions) = (by_search(&all, budget, true), by_revisions(&all, budget));
+    let (search, zones, revisions) = (by_search(&all, budget, true), by_zones(&all), by_revisions(&all, budget));
     let proved = |objections: &[_]| objections.is_empty() && certificate.unplaced.is_none();
-    let disagreement = if proved(&certificate.values) && search.verdict == Verdict::Illegal {
+    let says = |judgement: &Judgement, verdict| judgement.verdict == verdict;
+    let disagreement = if proved(&certificate.values) && says(&search, Verdict::Illegal) {
         Some(format!("the log certifies the values (l0), but the search finds no order (l3): {}", search.message))
-    } else if proved(&certificate.values) && proved(&certificate.revisions) && revisions.verdict == Verdict::Illegal {
+    } else if says(&zones, Verdict::Illegal) && (proved(&certificate.values) || says(&search, Verdict::Ok)) {
+        let by = if proved(&certificate.values) { "the log certifies the values (l0)" } else { "the search finds an order (l3)" };
+        Some(format!("{by}, but those of one key contradict each other (l2): {}", zones.message))
+    } else if proved(&certificate.values) && proved(&certificate.revisions) && says(&revisions, Verdict::Illegal) {
         Some(format!("the log certifies the revisions (l0), but the responses alone contradict each other (l1): {}", revisions.message))
     } else {
         None
     };
-    let judgement = by_certificate(&certificate, || search.clone());
-    Ok(CrossCheck { certificate, revisions, search, judgement, disagreement })
+    let judgement = by_certificate(&certificate, || or_refuted(search.clone(), || zones.clone()));
+    Ok(CrossCheck { certificate, revisions, zones, search, judgement, disagreement })
 }

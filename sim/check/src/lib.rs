@@ -3,6 +3,7 @@
 //! - [`judge()`], [`cross_check`], [`judge_stored`]: is a history linearizable? A stack of levels, cheapest first.
 //!   - [`certificate`] (L0): against the final applied log, on a second implementation of the store ([`replay`]); about n log n.
 //!   - [`revisions`] (L1): from responses alone, whose revisions determine the order of the writes.
+//!   - `zones` (L2): the values of each key by themselves, from responses alone; about n log n.
 //!   - [`search`] (L3): for any [`model`]; those of this project are in [`models`].
 //!   - [`explain`]: what contradicts what, in a sentence, and a minimal core.
 //! - [`parse`]: stored histories, ours and other tools'.
@@ -12,7 +13,7 @@
 //! `unknown`, never `ok`; an illegal history is explained, not only refused.
 //!
 //! Deliberately absent: any way to make a run, madsim, and the store of `core/kv` (a checker that shares the code under test shares
-//! its errors; only its types are used). Not built yet: level L2 of the stack.
+//! its errors; only its types are used).
 
 pub mod certificate;
 pub mod conflict;
@@ -28,6 +29,7 @@ pub mod search;
 pub mod servers;
 mod table;
 pub mod words;
+mod zones;
 
 pub use explain::Explanation;
 pub use judge::*;

@@ -1,13 +1,17 @@
-//! L3 against a checker that tries every order, on thousands of small random histories, legal and broken.
+//! L2 and L3 against a checker that tries every order, on thousands of small random histories, legal and broken.
 
 mod support;
+
+use std::cell::Cell;
 
 use check::model::{History, Model, NEVER, Timed};
 use check::models::append::{self, Append};
 use check::models::kv::Kv;
 use check::models::register::{self, Register};
+use check::parse::Stored;
 use check::replay::Replay;
 use check::search::{Budget, search};
+use check::{Level, Verdict, judge_stored};
 use kv::{Error, Response};
 use proptest::prelude::*;
 use support::{Rng, brute, random_request};
@@ -96,6 +100,62 @@ fn register_history(raw: &[Raw], kinds: u64) -> History<Register> {
     play(raw, make, execute, lie)
 }
 
+/// Every value is written once, by the operation of its number; `kinds`: 2 without compare-and-sets, 3 with.
+fn unique_history(raw: &[Raw], kinds: u64) -> History<Register> {
+    use register::{Op, Ret};
+    let held = Cell::new(None);
+    let make = |i: usize, raw: &Raw| match raw.kind % kinds {
+        0 => Op::Read,
+        1 => Op::Write(i as i64),
+        // Mostly of what is there, so that most succeed.
+        _ => Op::Cas(held.get().filter(|_| raw.a > 0).unwrap_or((raw.a + raw.b) as i64), i as i64),
+    };
+    let execute = |op: &Op| match *op {
+        Op::Read => Ret::Value(held.get()),
+        Op::Write(value) => {
+            held.set(Some(value));
+            Ret::Written
+        }
+        Op::Cas(from, to) => {
+            let done = held.get() == Some(from);
+            held.set(if done { Some(to) } else { held.get() });
+            Ret::Swapped(done)
+        }
+    };
+    let lie = |_: &Op, truth: Ret, raw: &Raw| match truth {
+        Ret::Value(_) => Ret::Value(Some(raw.b as i64).filter(|_| raw.a > 0)),
+        Ret::Swapped(done) => Ret::Swapped(!done),
+        Ret::Written => Ret::Written,
+    };
+    play(raw, make, execute, lie)
+}
+
+fn by_zones(history: &History<Register>) -> Verdict {
+    judge_stored(&Stored::Register(history.clone()), Level::L2, Budget::default()).expect("zones judge registers").verdict
+}
+
+/// What zones decide is so.
+fn zones_agree(history: &History<Register>) -> Result<(), TestCaseError> {
+    let legal = brute(&Register::default(), history);
+    let allowed = if legal { Verdict::Ok } else { Verdict::Illegal };
+    let found = by_zones(history);
+    prop_assert!(found == allowed || found == Verdict::Unknown, "{}: {:#?}", found, history);
+    // They decide whatever has no compare-and-set that failed, if each value has one writer.
+    let failed = |op: &Timed<register::Op, register::Ret>| op.ret == Some(register::Ret::Swapped(false));
+    let mut written: Vec<i64> = history
+        .iter()
+        .filter_map(|op| match op.op {
+            register::Op::Write(to) | register::Op::Cas(_, to) => Some(to),
+            _ => None,
+        })
+        .collect();
+    let writes = written.len();
+    written.sort_unstable();
+    written.dedup();
+    prop_assert!(found != Verdict::Unknown || history.iter().any(failed) || written.len() < writes, "{:#?}", history);
+    Ok(())
+}
+
 /// `unique`: every written value is another, none begins another; else they are short and alike.
 fn append_history(raw: &[Raw], unique: bool) -> History<Append> {
     use append::{Action, Op, Ret};
@@ -176,6 +236,21 @@ proptest! {
     }
 
     #[test]
+    fn zones_of_plain_registers(raw in raw()) {
+        zones_agree(&unique_history(&raw, 2))?;
+    }
+
+    #[test]
+    fn zones_of_cas_registers(raw in raw()) {
+        zones_agree(&unique_history(&raw, 3))?;
+    }
+
+    #[test]
+    fn zones_of_values_written_again(raw in raw()) {
+        zones_agree(&register_history(&raw, 3))?;
+    }
+
+    #[test]
     fn appends_of_unique_values(raw in raw()) {
         let history = append_history(&raw, true);
         agree_with(brute_by_key(&history), &Append::default(), &history)?;
@@ -210,5 +285,14 @@ fn both_verdicts_are_common() {
         legal[3] += u32::from(brute(&Kv::of(history.iter().map(|op| &op.op)), &history));
     }
     println!("legal of 1000: {legal:?}");
+    // And the zones decide most of them, each way.
+    for kinds in [2, 3] {
+        let histories = (0..1000).map(|_| raw().new_tree(&mut runner).expect("the strategy rejects nothing").current());
+        let found: Vec<Verdict> = histories.map(|raw| by_zones(&unique_history(&raw, kinds))).collect();
+        let count = |verdict| found.iter().filter(|found| **found == verdict).count();
+        let [ok, illegal] = [Verdict::Ok, Verdict::Illegal].map(count);
+        println!("zones of 1000 with {kinds} kinds: {ok} ok, {illegal} illegal");
+        assert!(ok >= 200 && illegal >= 150, "{ok} ok, {illegal} illegal");
+    }
     assert!(legal.iter().all(|&legal| (300..=950).contains(&legal)), "{legal:?}");
 }

@@ -169,7 +169,7 @@ fn timed(mut judge: impl FnMut() -> Result<Outcome, String>, budget: Duration) -
 /// The outcome, and how long it takes to reach the verdict. The search is timed without its explanation, which costs far more.
 fn measured(loaded: &Loaded, level: Level, wall: Duration) -> (Result<Outcome, String>, u64) {
     match loaded {
-        Loaded::History { stored, log } if log.is_none() || level == Level::L3 => {
+        Loaded::History { stored, log } if level == Level::L3 || (level == Level::All && log.is_none()) => {
             let judged = outcome(loaded, level, wall);
             let budget = Budget { steps: u64::MAX, wall: Some(wall), threads: cores() };
             let verdict = |verdict| Ok(Outcome { verdict, level: String::new(), message: String::new(), details: Vec::new() });
