@@ -157,11 +157,8 @@ impl<'a> World<'a> {
             }
             _ => {}
         }
-        match response {
-            Some(Response::Range { kvs, .. } | Response::DeleteRange { prev_kvs: kvs, .. }) => {
-                self.keys.extend(kvs.iter().map(|kv| &kv.key));
-            }
-            _ => {}
+        if let Some(Response::Range { kvs, .. } | Response::DeleteRange { prev_kvs: kvs, .. }) = response {
+            self.keys.extend(kvs.iter().map(|kv| &kv.key));
         }
     }
 
