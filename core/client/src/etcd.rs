@@ -8,7 +8,7 @@
 //! Watches, and streams of keep-alives, are read-only questions that any node can be asked: a native client inside asks them. It never has a
 //! session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use curp::{CallError, ClientAddress, Membership, Message, Nanos, NodeId, Reply, Request as Ask};
@@ -40,6 +40,9 @@ pub struct EtcdCaller {
     last_nonce: u64,
     /// The node that answered last: it is asked first.
     endpoint: Option<NodeId>,
+    /// Nodes that did not answer when they were last asked: others are asked before them. By chance alone a client may ask the same one, long
+    /// gone, for as long as one likes.
+    doubted: BTreeSet<NodeId>,
 }
 
 impl EtcdCaller {
@@ -49,7 +52,7 @@ impl EtcdCaller {
         let call_max = config.retry_after_max;
         let client = Client::new(address, life, config, membership, entropy);
         let last_nonce = u64::from(life) << 32;
-        EtcdCaller { client, call_max, calls: BTreeMap::new(), last_nonce, endpoint: None }
+        EtcdCaller { client, call_max, calls: BTreeMap::new(), last_nonce, endpoint: None, doubted: BTreeSet::new() }
     }
 
     /// Handles one input at the client's clock reading `now`.
@@ -61,6 +64,7 @@ impl EtcdCaller {
                 match result {
                     Ok(synced) => {
                         self.endpoint = Some(from);
+                        self.doubted.remove(&from);
                         out.notices.push(Notice::Answered { op: call.op, node: from, nonce, synced });
                     }
                     Err(CallError::Invalid(error)) => out.notices.push(Notice::Invalid { op: call.op, error }),
@@ -154,13 +158,22 @@ impl EtcdCaller {
     /// A node did not answer in time: it may be gone, and others may know who is there by now.
     fn doubt(&mut self, node: NodeId, out: &mut Output) {
         self.endpoint = self.endpoint.filter(|endpoint| *endpoint != node);
-        let other = self.any_node(Some(node));
+        self.doubted.insert(node);
+        let other = self.undoubted(Some(node)).unwrap_or_else(|| self.client.any_node());
         out.messages.push((other, Message::Request(Ask::FetchCluster)));
     }
 
-    /// A node drawn, another than `not` if chance allows it soon.
+    /// A node drawn, another than `not` if there is one. When all are doubted, doubt begins anew.
     fn any_node(&mut self, not: Option<NodeId>) -> NodeId {
-        (0..3).map(|_| self.client.any_node()).find(|node| Some(*node) != not).unwrap_or_else(|| self.client.any_node())
+        let found = self.undoubted(not).or_else(|| {
+            self.doubted.clear();
+            self.undoubted(not)
+        });
+        found.unwrap_or_else(|| self.client.any_node())
+    }
+
+    fn undoubted(&mut self, not: Option<NodeId>) -> Option<NodeId> {
+        self.client.draw_node(|node| Some(node) != not && !self.doubted.contains(&node))
     }
 }
 
@@ -270,6 +283,28 @@ mod tests {
         let synced = Synced { revision: 2, response: Response::Range { kvs: vec![], count: 0, more: false } };
         let out = step(&mut caller, 120 * MS, answer(third.0, third.1, Ok(synced.clone())));
         assert_eq!(out.notices, [Notice::Answered { op: 8, node: third.0, nonce: third.1, synced }]);
+    }
+
+    #[test]
+    fn who_did_not_answer_is_asked_after_all_others() {
+        let mut caller = caller();
+        // Four has left: it is known still, and drawn at times.
+        caller.client.nodes.entry(4).or_default();
+        for _ in 0..20 {
+            let mut asked_in_turn: Vec<NodeId> = Vec::new();
+            for _ in 0..4 {
+                let (node, _) = asked(&invoke(&mut caller, put()));
+                step(&mut caller, 0, Input::Abandon { op: 8 });
+                asked_in_turn.push(node);
+            }
+            asked_in_turn.sort_unstable();
+            assert_eq!(asked_in_turn, [1, 2, 3, 4]);
+        }
+        // One that answers stays the first to be asked.
+        let (node, nonce) = asked(&invoke(&mut caller, get()));
+        let synced = Synced { revision: 2, response: Response::Range { kvs: vec![], count: 0, more: false } };
+        step(&mut caller, 0, answer(node, nonce, Ok(synced)));
+        assert_eq!(asked(&invoke(&mut caller, get())).0, node);
     }
 
     #[test]

@@ -159,6 +159,7 @@ impl<K: Clone> Gateway<K> {
         // Should all that the client was told of be gone, the node will know who has come.
         client.nodes.entry(node).or_default();
         client.no_waiting_for_learners = true;
+        client.home = Some(node);
         Gateway { client, patience, calls_max, calls: BTreeMap::new(), last_op: 0, entropy, leases: 0, spare: Output::default() }
     }
 
@@ -393,6 +394,26 @@ mod tests {
         assert!(again.messages.iter().any(same), "under the id it had: {:?}", again.messages);
         let out = reply(&mut gateway, 2_001 * MS, synced(1, Response::Put { prev_kv: None }));
         assert_eq!((out.answers, out.notices.len(), gateway.is_idle()), (vec![], 1, true), "nobody waits, and it is done");
+    }
+
+    /// As at a member of etcd: what it is asked twice it does not answer with an older state the second time.
+    #[test]
+    fn what_any_node_may_answer_its_own_does() {
+        let local = || Request::Range(RangeRequest { key: "k".into(), serializable: true, ..RangeRequest::default() });
+        let reads = |out: &GatewayOutput<u32>| -> Vec<NodeId> {
+            let read = |(to, message): &(NodeId, Message<Request>)| matches!(message, Message::Request(Ask::Read { .. })).then_some(*to);
+            out.messages.iter().filter_map(read).collect()
+        };
+        for entropy in 0..20 {
+            let config = Config { retry_after_min: 10 * MS, retry_after_max: 100 * MS };
+            let client = Client::new(2, 0, config, Membership::initial([1, 2, 3]), entropy);
+            let mut gateway = Gateway::new(2, client, GatewayConfig { patience: 9_000 * MS, calls_max: 2 }, entropy);
+            assert_eq!(reads(&call(&mut gateway, 0, 1, local())), [2]);
+            let mut others: Vec<NodeId> = (1..40).flat_map(|i| reads(&step(&mut gateway, 100 * i * MS, GatewayInput::Tick))).collect();
+            others.sort_unstable();
+            others.dedup();
+            assert_eq!(others, [1, 2, 3], "unless it does not answer");
+        }
     }
 
     #[test]

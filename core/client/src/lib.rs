@@ -366,6 +366,8 @@ pub struct Client {
     admins: BTreeMap<u64, PendingAdmin>,
     /// That a learner lags is an answer, as in etcd's API, and no reason to try again.
     no_waiting_for_learners: bool,
+    /// The node that this client lives in, if it does. What any node may answer is asked of that one first: its answers do not go back.
+    home: Option<NodeId>,
     /// Leases that are kept alive, by the caller's number.
     keep_alives: BTreeMap<u64, KeepAlives>,
     /// Watches, by the caller's number.
@@ -394,6 +396,7 @@ impl Client {
             reads: BTreeMap::new(),
             admins: BTreeMap::new(),
             no_waiting_for_learners: false,
+            home: None,
             keep_alives: BTreeMap::new(),
             watches: BTreeMap::new(),
             last_number: u64::from(life) << 32,
@@ -680,12 +683,20 @@ impl Client {
 
     /// A member, drawn; now and then a node that is none any more, as far as known: what is known may be very old.
     fn any_node(&mut self) -> NodeId {
+        self.draw_node(|_| true).unwrap_or_default()
+    }
+
+    /// One of those that will do, mostly a member, if there is one.
+    fn draw_node(&mut self, will_do: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         self.draws += 1;
         let draw = splitmix64(self.entropy.wrapping_add(self.draws));
-        let members: Vec<NodeId> = self.membership.members().collect();
-        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|node| !members.contains(node)).collect();
-        let pool = if others.is_empty() || !(draw >> 32).is_multiple_of(4) { members } else { others };
-        pool[(draw % pool.len() as u64) as usize]
+        let (membership, will_do) = (&self.membership, |node: &NodeId| will_do(*node));
+        let members: Vec<NodeId> = membership.members().filter(will_do).collect();
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|node| !membership.is_member(*node) && will_do(node)).collect();
+        let of_members = others.is_empty() || !members.is_empty() && !(draw >> 32).is_multiple_of(4);
+        let pool = if of_members { members } else { others };
+        let at = draw.checked_rem(pool.len() as u64)?;
+        Some(pool[at as usize])
     }
 
     /// One node after the other, of all that it ever heard of: drawn ones might all be gone, for as long as one likes.

@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// One try of a read: to the leader, or, as often, to any node, which then asks the leader for its read index. What only the leader can
-    /// answer goes to it alone; what any node may answer, to any.
+    /// answer goes to it alone; what any node may answer, to its own, if it lives in one, or else to any.
     fn send_read(&mut self, number: u64, now: Nanos, out: &mut Output) {
         let anyone = self.any_node();
         let read = self.read_id(number);
@@ -172,7 +172,11 @@ impl Client {
         let (leaders, local) = (command.is_leaders(), matches!(&**command, Request::Range(range) if range.serializable));
         let (wait, gap) = (self.backoff(attempts + 1), self.config.retry_after_min / 4);
         let leader = self.leader.map(|(_, leader)| leader);
-        let to = if leaders { leader } else { Some(leader.filter(|_| wait.is_multiple_of(2) && !local).unwrap_or(anyone)) };
+        let to = match self.home.filter(|_| local && attempts == 0) {
+            _ if leaders => leader,
+            Some(home) => Some(home),
+            None => Some(leader.filter(|_| wait.is_multiple_of(2) && !local).unwrap_or(anyone)),
+        };
         let pending = self.reads.get_mut(&number).expect("looked up above");
         let Some(to) = to else {
             // Nobody to send to; discovery runs, and hurries this along when it finds someone.
