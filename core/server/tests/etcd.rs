@@ -360,6 +360,47 @@ fn two_that_join_at_once_have_different_names() {
     });
 }
 
+/// clientv3's `WithRequireLeader`: who asks a node that is cut off is told so, and can go elsewhere.
+#[test]
+fn who_requires_a_leader_is_told_when_there_is_none() {
+    fn requiring<T>(message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
+        request
+    }
+    simulate_of(3, |ways| async move {
+        let mut kv = w::kv_client::KvClient::new(ways[0].1.clone());
+        kv.put(put("a", "1")).await.expect("there is a leader");
+        kv.range(requiring(get("a"))).await.expect("there is a leader");
+        let mut watch = w::watch_client::WatchClient::new(ways[0].1.clone());
+        let (say, said) = unbounded_channel();
+        let (say_other, said_other) = unbounded_channel();
+        let mut told = watch.watch(requiring(Said(said))).await.expect("it is served").into_inner();
+        let mut told_other = watch.watch(Said(said_other)).await.expect("it is served").into_inner();
+        for say in [say, say_other] {
+            say.send(create("a", 0)).expect("it listens");
+        }
+        assert!(told.message().await.expect("it is made").expect("it is made").created);
+        assert!(told_other.message().await.expect("it is made").expect("it is made").created);
+        let net = madsim::net::NetSim::current();
+        let links: Vec<_> = [1, 2].into_iter().flat_map(|other| [(ways[0].0, ways[other].0), (ways[other].0, ways[0].0)]).collect();
+        links.iter().for_each(|(from, to)| net.clog_link(*from, *to));
+        let ended = timeout(Duration::from_secs(5), told.message()).await.expect("it ends").expect_err("with an error");
+        assert_eq!((ended.code(), ended.message()), (Code::Unavailable, "etcdserver: no leader"));
+        let words = |status: tonic::Status| status.message().to_owned();
+        assert_eq!(kv.range(requiring(get("a"))).await.map_err(words).expect_err("no leader"), "etcdserver: no leader");
+        let lease = w::lease_client::LeaseClient::new(ways[0].1.clone()).lease_leases(requiring(w::LeaseLeasesRequest {})).await;
+        assert_eq!(lease.map_err(words).expect_err("no leader"), "etcdserver: no leader");
+        let again = watch.watch(requiring(Said(unbounded_channel::<w::WatchRequest>().1))).await;
+        assert_eq!(again.map(|_| ()).map_err(words), Err("etcdserver: no leader".to_owned()));
+        // Who does not require one waits.
+        assert!(timeout(Duration::from_secs(1), told_other.message()).await.is_err());
+        links.iter().for_each(|(from, to)| net.unclog_link(*from, *to));
+        kv.put(put("a", "2")).await.expect("there is a leader again");
+        assert_eq!(told_other.message().await.expect("it goes on").expect("it goes on").events.len(), 1);
+    });
+}
+
 #[test]
 fn a_stream_of_watchers_tells_each_its_own_in_order() {
     simulate(|channel| async move {

@@ -7,7 +7,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, Answer, Call};
 use super::front::EtcdHost;
-use super::{Answered, CallName, EtcdServices, REQUEST_MAX, Streamed, name_of, result_status, w};
+use super::{Answered, CallName, EtcdServices, REQUEST_MAX, Streamed, name_of, no_leader, requires_leader, result_status, w};
 
 /// Keep-alives answered ahead of a caller that does not read.
 const ANSWERS_AHEAD_MAX: usize = 16;
@@ -55,12 +55,13 @@ impl<H: EtcdHost> EtcdServices<H> {
 
 /// The answer of this kind, which a request of this kind has.
 macro_rules! of_kind {
-    ($services:expr, $kind:ident, $request:expr) => {
+    ($services:expr, $kind:ident, $request:expr) => {{
+        $services.refuse_without_leader($request.metadata())?;
         match $services.done(name_of($request.metadata()), Call::$kind($request.into_inner())).await? {
             Answer::$kind(answer) => Ok(Response::new(answer)),
             _ => Err(Status::internal("an answer of another kind")),
         }
-    };
+    }};
 }
 
 #[tonic::async_trait]
@@ -100,19 +101,30 @@ impl<H: EtcdHost> w::lease_server::Lease for EtcdServices<H> {
 
     /// Keep-alives are answered one after the other; the first that fails ends the stream.
     async fn lease_keep_alive(&self, request: Request<Streaming<w::LeaseKeepAliveRequest>>) -> Answered<Self::LeaseKeepAliveStream> {
-        let (services, name) = (self.clone(), name_of(request.metadata()));
+        self.refuse_without_leader(request.metadata())?;
+        let (services, name, required) = (self.clone(), name_of(request.metadata()), requires_leader(request.metadata()));
         let mut asked = request.into_inner();
         let (tell, told) = channel(ANSWERS_AHEAD_MAX);
+        let leaderless = self.clone().leaderless(required);
         tokio::spawn(async move {
-            while let Ok(Some(request)) = asked.message().await {
-                let answer = match services.done(name, Call::KeepAlive(request)).await {
-                    Ok(Answer::KeepAlive(answer)) => Ok(answer),
-                    Ok(_) => Err(Status::internal("an answer of another kind")),
-                    Err(status) => Err(status),
-                };
-                let failed = answer.is_err();
-                if tell.send(answer).await.is_err() || failed {
-                    return;
+            let answers = async {
+                while let Ok(Some(request)) = asked.message().await {
+                    let answer = match services.done(name, Call::KeepAlive(request)).await {
+                        Ok(Answer::KeepAlive(answer)) => Ok(answer),
+                        Ok(_) => Err(Status::internal("an answer of another kind")),
+                        Err(status) => Err(status),
+                    };
+                    let failed = answer.is_err();
+                    if tell.send(answer).await.is_err() || failed {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                () = answers => {}
+                () = leaderless => {
+                    let _ = tell.send(Err(no_leader())).await;
                 }
             }
         });

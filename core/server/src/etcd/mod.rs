@@ -24,6 +24,7 @@ use std::task::{Context, Poll};
 
 use curp::{CallError, Synced};
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Duration;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
@@ -56,6 +57,22 @@ pub(crate) const REQUEST_MAX: usize = 3 * 512 * 1024;
 const NAME_KEY: &str = "x-call-name";
 /// Under this key an error that is a request's result has the revision that stands in every other answer's header.
 const REVISION_KEY: &str = "x-revision";
+
+/// Under this key a client says whether it would rather have no answer than one of a node that knows no leader: clientv3's `WithRequireLeader`.
+const LEADER_KEY: &str = "hasleader";
+/// A stream of such a client ends when no leader has been known at so many looks in a row, as in etcd.
+const LEADERLESS_LOOKS: u32 = 3;
+/// From one look to the next: the shortest election timeout of a real node.
+const LEADER_LOOK_AFTER: Duration = Duration::from_millis(500);
+
+/// Whether a client wants to be told that no leader is known.
+fn requires_leader(metadata: &MetadataMap) -> bool {
+    metadata.get(LEADER_KEY).is_some_and(|value| value == "true")
+}
+
+fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
 
 /// The name of a call, if it has one.
 fn name_of(metadata: &MetadataMap) -> Option<CallName> {
@@ -104,6 +121,23 @@ impl<H: EtcdHost> EtcdServices<H> {
     /// Services that give their calls to this gateway.
     pub fn new(front: EtcdFront<H>) -> Self {
         EtcdServices { front }
+    }
+
+    /// Refuses what requires a leader while none is known.
+    fn refuse_without_leader(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        if requires_leader(metadata) && self.front.here().leader.is_none() { Err(no_leader()) } else { Ok(()) }
+    }
+
+    /// Ends when no leader has been known for a while; never, if none is `required`.
+    async fn leaderless(self, required: bool) {
+        if !required {
+            return std::future::pending().await;
+        }
+        let mut looks = 0;
+        while looks < LEADERLESS_LOOKS {
+            tokio::time::sleep(LEADER_LOOK_AFTER).await;
+            looks = if self.front.here().leader.is_none() { looks + 1 } else { 0 };
+        }
     }
 
     /// The header of an answer as of this revision.

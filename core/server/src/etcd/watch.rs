@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert;
 use super::front::{EtcdHost, Watching};
 use super::w::watch_request::RequestUnion as Asked;
-use super::{Answered, EtcdServices, Streamed, w};
+use super::{Answered, EtcdServices, Streamed, no_leader, requires_leader, w};
 
 /// Responses sent ahead of a caller that does not read.
 const RESPONSES_AHEAD_MAX: usize = 16;
@@ -65,24 +65,36 @@ impl<H: EtcdHost> w::watch_server::Watch for EtcdServices<H> {
     type WatchStream = Streamed<w::WatchResponse>;
 
     async fn watch(&self, request: Request<Streaming<w::WatchRequest>>) -> Answered<Self::WatchStream> {
+        self.refuse_without_leader(request.metadata())?;
+        let leaderless = self.clone().leaderless(requires_leader(request.metadata()));
         let (tell, told) = channel(RESPONSES_AHEAD_MAX);
         let (watched, seen) = unbounded_channel();
         let (services, watchers) = (self.clone(), BTreeMap::new());
         let stream = Stream { services, watchers, next_id: 0, last_serial: 0, progress_wanted: false, tell, watched };
-        tokio::spawn(stream.run(request.into_inner(), seen));
+        tokio::spawn(stream.run(request.into_inner(), seen, leaderless));
         Ok(Response::new(Streamed(told)))
     }
 }
 
 impl<H: EtcdHost> Stream<H> {
-    /// Until the caller does not listen any more. One that asks no more may do so for long.
-    async fn run(mut self, mut asked: Streaming<w::WatchRequest>, mut seen: UnboundedReceiver<Taken>) {
+    /// Until the caller does not listen any more, or `leaderless` ends. One that asks no more may listen for long.
+    async fn run(
+        mut self,
+        mut asked: Streaming<w::WatchRequest>,
+        mut seen: UnboundedReceiver<Taken>,
+        leaderless: impl Future<Output = ()>,
+    ) {
         let mut asks = true;
+        let mut leaderless = std::pin::pin!(leaderless);
         loop {
             let tell = self.tell.clone();
             let done = tokio::select! {
                 biased;
                 () = tell.closed() => Err(Gone),
+                () = &mut leaderless => {
+                    let _ = tell.send(Err(no_leader())).await;
+                    Err(Gone)
+                }
                 request = asked.message(), if asks => match request {
                     Ok(Some(request)) => self.asked(request.request_union).await,
                     Ok(None) => {
