@@ -153,9 +153,12 @@ async fn run_node(
 ) -> Result<(), String> {
     let here = members.get(id).ok_or_else(|| format!("there is no member {id}"))?.clone();
     let Opened { found, made, files, mut ends } = files::open(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let (inbox, messages) = mpsc::unbounded_channel();
+    // Peers do not stand in line behind clients: a leader that hears of nobody in time leads no longer.
+    let (of_peers, peers_say) = mpsc::unbounded_channel();
+    let (of_clients, clients_say) = mpsc::unbounded_channel();
     let board = Arc::<Board>::default();
-    let calls = PeerCalls::new(id, &members.peers(), inbox.clone(), board.clone()).map_err(|error| format!("a peer's address: {error}"))?;
+    let calls =
+        PeerCalls::new(id, &members.peers(), of_peers.clone(), board.clone()).map_err(|error| format!("a peer's address: {error}"))?;
     let (host, mut ending) = MachineHost::new(files, calls);
     let entropy = splitmix64(entropy() ^ u64::from(id));
     let initial = membership.clone();
@@ -177,7 +180,7 @@ async fn run_node(
         here.client, here.peer, recovery.pool, recovery.cut
     );
     let front = gateway::start(&node, &members, initial, board.clone(), entropy).map_err(|error| format!("a member's address: {error}"))?;
-    let services = Services::new(inbox, board);
+    let (peer_services, services) = (Services::new(of_peers, board.clone()), Services::new(of_clients, board));
     let disk = async {
         while let Some(end) = ends.recv().await {
             match end {
@@ -190,7 +193,11 @@ async fn run_node(
     let (client, peer) = (address(&here.client)?, address(&here.peer)?);
     // After it has stopped in good order, calls are served a while longer.
     let serve = async {
-        node.serve_beside(messages, |arrival| front.take(arrival)).await;
+        tokio::select! {
+            biased;
+            () = node.serve_beside(peers_say, |arrival| front.take(arrival)) => {}
+            () = node.serve_beside(clients_say, |arrival| front.take(arrival)) => {}
+        }
         std::future::pending().await
     };
     let ended = async {
@@ -208,10 +215,10 @@ async fn run_node(
         biased;
         () = stop => Ok(()),
         ended = ended => ended,
-        served = rpc::serve_all_clients(services.clone(), EtcdServices::new(front.clone()), client, std::future::pending()) => {
+        served = rpc::serve_all_clients(services, EtcdServices::new(front.clone()), client, std::future::pending()) => {
             Err(format!("{}: {served:?}", here.client))
         }
-        served = rpc::serve_peers(services.clone(), peer, std::future::pending()) => Err(format!("{}: {served:?}", here.peer)),
+        served = rpc::serve_peers(peer_services, peer, std::future::pending()) => Err(format!("{}: {served:?}", here.peer)),
         () = disk => Err(format!("node {id}: its disk is gone")),
         () = serve => Ok(()),
     };
