@@ -29,7 +29,7 @@ pub use api::*;
 pub use bytes::Bytes;
 pub use change::{Change, Held};
 pub use error::{Code, Error};
-pub use expiry::{Decision, Expiry, Receipt};
+pub use expiry::{Decision, EXPIRE_MAX, Expiry, Receipt};
 pub use lease::{LEASE_TTL_MAX, LEASE_TTL_MIN, Lease, LeaseCollection, made_lease_id};
 pub use lease_event::LeaseEvent;
 pub use store::{REVISION_FIRST, REVISION_UNKNOWN, Store};
