@@ -17,6 +17,7 @@ mod conflict;
 mod error;
 mod expiry;
 mod history;
+mod keys;
 mod lease;
 mod lease_event;
 mod nested;

@@ -4,12 +4,11 @@
 //! Duty of the caller: a request that is not valid must not get into a log or a spec pool, nor one that [is for the leader
 //! alone](Request::is_leaders). [`crate::Store`] gives them an error, the same on every replica, should one come all the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use mutants::Mutant;
 
-use crate::conflict::overlap;
-use crate::history::is_unbounded;
+use crate::keys::KeySet;
 use crate::{Bytes, Compare, DeleteRangeRequest, Error, LEASE_NONE, LEASE_TTL_MAX, PutRequest, RangeRequest, Request, TxnRequest};
 
 /// The most compares, and the most requests in a branch, of a txn (etcd's default of `--max-txn-ops`). A txn within another has what the
@@ -126,14 +125,15 @@ fn check_txn(txn: &TxnRequest, ops_max: usize) -> Result<(), Error> {
 #[derive(Default)]
 struct Written<'a> {
     puts: BTreeSet<&'a Bytes>,
-    deletes: Deleted<'a>,
+    /// Which delete names a key does not matter, as deletes may overlap.
+    deletes: KeySet<'a>,
 }
 
 impl<'a> Written<'a> {
     /// Whether a key would be put twice, or put and deleted, if both were written. The smaller side is looked up in the larger.
     fn clashes(&self, other: &Written<'a>) -> bool {
         let (few, many) = if self.puts.len() < other.puts.len() { (self, other) } else { (other, self) };
-        few.puts.iter().any(|put| many.puts.contains(*put)) || self.deletes.hit(&other.puts) || other.deletes.hit(&self.puts)
+        few.puts.iter().any(|put| many.puts.contains(*put)) || self.deletes.has_one_of(&other.puts) || other.deletes.has_one_of(&self.puts)
     }
 
     /// Adds what the other writes: the less to the more.
@@ -142,66 +142,7 @@ impl<'a> Written<'a> {
             std::mem::swap(&mut self.puts, &mut other.puts);
         }
         self.puts.extend(other.puts);
-        if self.deletes.0.len() < other.deletes.0.len() {
-            std::mem::swap(&mut self.deletes, &mut other.deletes);
-        }
-        other.deletes.0.into_iter().for_each(|(from, upto)| self.deletes.add(from, upto));
-    }
-}
-
-/// Where a range of keys ends.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Upto<'a> {
-    /// It has no end: the rest says nothing.
-    unbounded: bool,
-    key: &'a Bytes,
-    /// The key is in the range, as the last one.
-    included: bool,
-}
-
-impl Upto<'_> {
-    /// Whether the key lies before the end.
-    fn reaches(self, key: &Bytes) -> bool {
-        self.unbounded || key < self.key || (self.included && key == self.key)
-    }
-}
-
-/// The keys that deletes name: ranges without a key in common, from the first key of each to its end. Which delete names a key does not
-/// matter, as deletes may overlap.
-#[derive(Default)]
-struct Deleted<'a>(BTreeMap<&'a Bytes, Upto<'a>>);
-
-impl<'a> Deleted<'a> {
-    fn of(delete: &'a DeleteRangeRequest) -> Self {
-        let (from, end) = (&delete.key, delete.range_end.as_ref());
-        let mut deleted = Deleted::default();
-        if overlap((from, end), (from, end)) {
-            let unbounded = end.is_some_and(is_unbounded);
-            deleted.add(from, Upto { unbounded, key: end.unwrap_or(from), included: end.is_none() });
-        }
-        deleted
-    }
-
-    /// Adds a range, which is not empty, and makes one of all that it overlaps.
-    fn add(&mut self, mut from: &'a Bytes, mut upto: Upto<'a>) {
-        if let Some((&before, &end)) = self.0.range::<&Bytes, _>(..=from).next_back().filter(|(_, end)| end.reaches(from)) {
-            (from, upto) = (before, upto.max(end));
-        }
-        while let Some((&next, &end)) = self.0.range::<&Bytes, _>(from..).next().filter(|(next, _)| upto.reaches(next)) {
-            self.0.remove(next);
-            upto = upto.max(end);
-        }
-        self.0.insert(from, upto);
-    }
-
-    /// Whether some of the puts are of a key that is deleted.
-    fn hit(&self, puts: &BTreeSet<&Bytes>) -> bool {
-        if puts.len() < self.0.len() {
-            let deleted = |put: &Bytes| self.0.range::<&Bytes, _>(..=put).next_back().is_some_and(|(_, upto)| upto.reaches(put));
-            puts.iter().any(|put| deleted(put))
-        } else {
-            self.0.iter().any(|(from, upto)| puts.range::<&Bytes, _>(from..).next().is_some_and(|put| upto.reaches(put)))
-        }
+        self.deletes.extend(other.deletes);
     }
 }
 
@@ -217,7 +158,7 @@ fn written(requests: &[Request]) -> Result<Written<'_>, Error> {
     for request in requests {
         let one = match request {
             Request::Put(put) => Written { puts: BTreeSet::from([&put.key]), ..Written::default() },
-            Request::DeleteRange(delete) => Written { deletes: Deleted::of(delete), ..Written::default() },
+            Request::DeleteRange(delete) => Written { deletes: KeySet::of((&delete.key, delete.range_end.as_ref())), ..Written::default() },
             Request::Txn(txn) => {
                 let mut either = written(&txn.success)?;
                 // A key that both branches put counts once.

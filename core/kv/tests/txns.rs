@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::*;
+use curp::ConflictCheck;
 use kv::*;
 use proptest::prelude::*;
 
@@ -66,6 +67,18 @@ fn very_many_deletes_beside_puts_are_computed() {
     assert_eq!((revision, store.live().count()), (3, MANY));
     let clash = all.into_iter().chain([delete("k1234")]).collect();
     assert_eq!(together(clash).check(), Err(Error::DuplicateKey));
+}
+
+#[test]
+fn very_many_operations_are_held_against_as_many() {
+    let all = |prefix: &str| -> Vec<Request> {
+        let key = |i: usize| format!("{prefix}{i}");
+        (0..MANY).map(|i| put(&key(i), "")).chain((0..MANY).map(|i| get(&key(i)))).collect()
+    };
+    let (a, b) = (together(all("a")), together(all("b")));
+    assert!(a.conflicts(&a) && !a.conflicts(&b) && !b.conflicts(&a));
+    let reads = |key| together(all("b").into_iter().chain([get(key)]).collect());
+    assert!(a.conflicts(&reads("a19999")) && !a.conflicts(&reads("a20000")));
 }
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
