@@ -5,12 +5,14 @@
 //! and one that [would write](Store::would_write) makes a version. Refusals and compares, those of inner txns too, are judged on the state
 //! before the request; ranges, deletes and puts within a txn see what it wrote before them.
 
+use std::collections::BTreeMap;
+
 use mutants::Mutant;
 
 use curp::Term;
 
-use crate::conflict::{Keys, overlap};
-use crate::history::Version;
+use crate::conflict::Keys;
+use crate::history::{Version, bounds};
 use crate::store::REVISION_UNKNOWN;
 use crate::{
     Bytes, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Error, LEASE_NONE, LeaseCollection, LeaseRevokeRequest, PutRequest,
@@ -21,7 +23,54 @@ use crate::{
 pub(crate) const LATEST: u64 = u64::MAX;
 
 /// What a request writes, while it is computed: a txn's later requests read it.
-pub(crate) type Writes = Vec<(Bytes, Version)>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writes {
+    /// In the order in which they were made. A key that is written again is there again.
+    made: Vec<(Bytes, Version)>,
+    /// Where the last write of each key stands, of the first `indexed`: what is never read, as a single put, needs no index.
+    last: BTreeMap<Bytes, usize>,
+    indexed: usize,
+}
+
+impl Writes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    /// Takes all, in order, and keeps the capacity.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Bytes, Version)> {
+        self.last.clear();
+        self.indexed = 0;
+        self.made.drain(..)
+    }
+
+    fn written(&mut self) -> Written<'_> {
+        for (place, (key, _)) in self.made.iter().enumerate().skip(self.indexed) {
+            self.last.insert(key.clone(), place);
+        }
+        self.indexed = self.made.len();
+        Written { made: &self.made, last: &self.last }
+    }
+}
+
+/// What a request has written so far, by key.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    made: &'a [(Bytes, Version)],
+    last: &'a BTreeMap<Bytes, usize>,
+}
+
+impl<'a> Written<'a> {
+    /// What was last done to the key.
+    fn get(self, key: &Bytes) -> Option<&'a Version> {
+        self.last.get(key).map(|&place| &self.made[place].1)
+    }
+
+    /// What was last done to each key in a range, in key order.
+    fn range(self, keys: Keys<'_>) -> impl Iterator<Item = (&'a Bytes, &'a Version)> {
+        self.last.range::<Bytes, _>(bounds(keys)).map(move |(key, &place)| (key, &self.made[place].1))
+    }
+}
 
 impl Store {
     /// Why the request does nothing in the present state.
@@ -94,7 +143,9 @@ impl Store {
                 let at = if range.revision == 0 { LATEST } else { range.revision };
                 range::answer(range, self.history.range((&range.key, range.range_end.as_ref()), at))
             }
-            Request::Range(range) => range::answer(range, self.live_over((&range.key, range.range_end.as_ref()), writes).into_iter()),
+            Request::Range(range) => {
+                range::answer(range, self.live_over((&range.key, range.range_end.as_ref()), writes.written()).into_iter())
+            }
             Request::DeleteRange(delete) => self.delete(delete, revision, writes),
             Request::Txn(txn) => {
                 let (succeeded, branch) = self.branch(txn);
@@ -108,54 +159,51 @@ impl Store {
     }
 
     fn put(&self, put: &PutRequest, revision: u64, writes: &mut Writes) -> Response {
-        let before = self.get_over(&put.key, writes);
+        let before = self.get_over(&put.key, writes.written());
         let prev_kv = if put.prev_kv { before.and_then(|v| v.key_value(&put.key)) } else { None };
         let kept = before.and_then(|v| v.value.as_ref()).filter(|_| put.ignore_value);
         let lease = before.map(|v| v.lease).filter(|_| put.ignore_lease);
         let version = Version::put(&put.key, kept.unwrap_or(&put.value), lease.unwrap_or(put.lease), revision, before);
-        writes.push((put.key.clone(), version));
+        writes.made.push((put.key.clone(), version));
         Response::Put { prev_kv }
     }
 
     fn delete(&self, delete: &DeleteRangeRequest, revision: u64, writes: &mut Writes) -> Response {
-        let found = self.live_over((&delete.key, delete.range_end.as_ref()), writes);
+        let found = self.live_over((&delete.key, delete.range_end.as_ref()), writes.written());
         let deleted = found.len() as u64;
         let shown = if delete.prev_kv { &found[..] } else { &[] };
         let prev_kvs = shown.iter().filter_map(|(key, version)| version.key_value(key)).collect();
         let gone: Vec<Bytes> = found.into_iter().map(|(key, _)| key.clone()).collect();
-        writes.extend(gone.into_iter().map(|key| (key, Version::deleted(revision))));
+        writes.made.extend(gone.into_iter().map(|key| (key, Version::deleted(revision))));
         Response::DeleteRange { deleted, prev_kvs }
     }
 
     /// Deletes what is attached to the lease, in key order: the order of the events is the same on every replica.
     fn revoke(&self, revoke: &LeaseRevokeRequest, revision: u64, writes: &mut Writes) -> Response {
         let keys = self.leases.get(revoke.id).into_iter().flat_map(|lease| &lease.keys);
-        writes.extend(keys.map(|key| (key.clone(), Version::deleted(revision))));
+        writes.made.extend(keys.map(|key| (key.clone(), Version::deleted(revision))));
         if mutants::on(Mutant::LeaseRevokeOrder) {
-            writes.sort_by_key(|(key, _)| xxhash_rust::xxh3::xxh3_64(key.as_slice()));
+            writes.made.sort_by_key(|(key, _)| xxhash_rust::xxh3::xxh3_64(key.as_slice()));
         }
         Response::LeaseRevoke
     }
 
-    /// The live version of a key, after `writes`.
-    fn get_over<'a>(&'a self, key: &Bytes, writes: &'a Writes) -> Option<&'a Version> {
-        match written(writes, key) {
+    /// The live version of a key, after what was written.
+    fn get_over<'a>(&'a self, key: &Bytes, written: Written<'a>) -> Option<&'a Version> {
+        match written.get(key) {
             Some(version) => Some(version).filter(|v| v.is_live()),
             None => self.history.get(key, LATEST),
         }
     }
 
-    /// The live keys in a range, in order, with their versions, after `writes`.
-    fn live_over<'a>(&'a self, keys: Keys<'a>, writes: &'a Writes) -> Vec<(&'a Bytes, &'a Version)> {
-        let stored = self.history.range(keys, LATEST).filter(|(key, _)| written(writes, key).is_none());
+    /// The live keys in a range, in order, with their versions, after what was written.
+    fn live_over<'a>(&'a self, keys: Keys<'a>, written: Written<'a>) -> Vec<(&'a Bytes, &'a Version)> {
+        let stored = self.history.range(keys, LATEST).filter(|(key, _)| written.get(key).is_none());
         let mut found: Vec<_> = stored.collect();
-        if !writes.is_empty() {
-            for (i, (key, version)) in writes.iter().enumerate() {
-                let overwritten = writes[i + 1..].iter().any(|(later, _)| later == key);
-                if !overwritten && version.is_live() && overlap((key, None), keys) {
-                    found.push((key, version));
-                }
-            }
+        let of_store = found.len();
+        found.extend(written.range(keys).filter(|(_, version)| version.is_live()));
+        if found.len() > of_store {
+            // Two sorted runs: the sort merges them.
             found.sort_by_key(|(key, _)| *key);
         }
         found
@@ -163,15 +211,16 @@ impl Store {
 
     /// Whether the compares hold, and the branch to take. They are judged before anything of the whole request is written.
     fn branch<'a>(&self, txn: &'a TxnRequest) -> (bool, &'a [Request]) {
-        let mut before = Writes::new();
+        let mut before = Writes::default();
         if mutants::on(Mutant::TxnSeesItself) {
             txn.success.iter().for_each(|request| drop(self.step(request, REVISION_UNKNOWN, &mut before)));
         }
-        let succeeded = txn.compare.iter().all(|compare| self.holds(compare, &before));
+        let before = before.written();
+        let succeeded = txn.compare.iter().all(|compare| self.holds(compare, before));
         (succeeded, if succeeded { &txn.success } else { &txn.failure })
     }
 
-    fn holds(&self, compare: &Compare, before: &Writes) -> bool {
+    fn holds(&self, compare: &Compare, before: Written<'_>) -> bool {
         match &compare.range_end {
             None => is_so(compare, self.get_over(&compare.key, before)),
             Some(_) => {
@@ -201,9 +250,4 @@ fn is_so(compare: &Compare, version: Option<&Version>) -> bool {
         CompareResult::Greater => order.is_gt(),
         CompareResult::Less => order.is_lt(),
     }
-}
-
-/// What `writes` last did to the key.
-fn written<'a>(writes: &'a Writes, key: &Bytes) -> Option<&'a Version> {
-    writes.iter().rev().find(|(written, _)| written == key).map(|(_, version)| version)
 }

@@ -24,6 +24,9 @@ use crate::{Lease, LeaseCollection, LeaseId, LeaseRevokeRequest, LeaseTimeToLive
 
 const SECOND: Nanos = 1_000_000_000;
 
+/// The most leases to decide about in one tick: a leader that handles one input for too long is deposed.
+pub const EXPIRE_MAX: usize = 256;
+
 /// A keep-alive that came, until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -158,12 +161,14 @@ impl Expiry {
         Some(ttl)
     }
 
-    /// Decides which leases expire. Gives the revokes to propose: new ones, and old ones that are not known to be in the log after a while.
+    /// Decides which leases expire, and gives the revokes to propose: new ones, and old ones that are not known to be in the log after a while.
+    /// The earliest [`EXPIRE_MAX`] of them, ties by name. The others stay undecided, and may still be kept alive;
+    /// [`next_due`](Self::next_due) is past then.
     pub fn tick(&mut self, now: Nanos) -> Vec<Decision> {
         self.ticked = now;
         let mut due = Vec::new();
         let Some(term) = self.leading else { return due };
-        while let Some(&(at, id)) = self.queue.first().filter(|(at, _)| *at <= now) {
+        while let Some(&(at, id)) = self.queue.first().filter(|(at, _)| *at <= now && due.len() < EXPIRE_MAX) {
             self.queue.remove(&(at, id));
             let Some(lease) = self.leases.get_mut(&id) else { continue };
             let first = !lease.decided;

@@ -91,15 +91,8 @@ impl History {
     }
 
     /// Keys in `range` that were live at `revision`, in order.
-    pub fn range<'a>(&'a self, (key, end): Keys<'a>, revision: u64) -> impl Iterator<Item = (&'a Bytes, &'a Version)> {
-        let upper = match end {
-            None => Bound::Included(key),
-            Some(end) if is_unbounded(end) => Bound::Unbounded,
-            // BTreeMap panics on a reversed range.
-            Some(end) => Bound::Excluded(end.max(key)),
-        };
-        // `Included(key)..Excluded(key)` is empty, as it should be.
-        let keys = self.keys.range::<Bytes, _>((Bound::Included(key), upper));
+    pub fn range<'a>(&'a self, keys: Keys<'a>, revision: u64) -> impl Iterator<Item = (&'a Bytes, &'a Version)> {
+        let keys = self.keys.range::<Bytes, _>(bounds(keys));
         keys.filter_map(move |(key, versions)| Some((key, at(versions, revision).filter(|v| v.is_live())?)))
     }
 
@@ -207,6 +200,18 @@ impl History {
     fn compaction_hash(&self) -> u64 {
         if self.compacted == 0 { 0 } else { xxh3_64_with_seed(&self.compacted.to_le_bytes(), 3) }
     }
+}
+
+/// A range of keys as the collections of std take it.
+pub(crate) fn bounds((key, end): Keys<'_>) -> (Bound<&Bytes>, Bound<&Bytes>) {
+    let upper = match end {
+        None => Bound::Included(key),
+        Some(end) if is_unbounded(end) => Bound::Unbounded,
+        // BTreeMap panics on a reversed range.
+        Some(end) => Bound::Excluded(end.max(key)),
+    };
+    // `Included(key)..Excluded(key)` is empty, as it should be.
+    (Bound::Included(key), upper)
 }
 
 /// etcd's word for "no end": a range end of one zero byte.

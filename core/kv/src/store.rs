@@ -59,7 +59,7 @@ impl Default for Store {
             ahead: BTreeSet::new(),
             hash: 0,
             delta: 0,
-            writes: Vec::new(),
+            writes: Writes::default(),
             journal: Journal::default(),
         }
     }
@@ -122,7 +122,7 @@ impl Store {
             _ => !writes.is_empty(),
         };
         let mut delta = 0u64;
-        for (key, version) in writes.drain(..) {
+        for (key, version) in writes.drain() {
             delta = delta.wrapping_add(self.write(key, version));
         }
         self.writes = writes;
@@ -290,7 +290,7 @@ impl CommandExecutor<Request> for Store {
 
     fn execute(&self, command: &Request) -> Response {
         let own = if mutants::on(Mutant::FastReturnsRevision) { self.revision + 1 } else { REVISION_UNKNOWN };
-        self.compute(None, command, own, &mut Vec::new())
+        self.compute(None, command, own, &mut Writes::default())
     }
 
     fn after_sync(&mut self, term: Term, index: Index, revision: u64, command: &Request) -> Synced<Response> {

@@ -4,9 +4,11 @@
 //! Duty of the caller: a request that is not valid must not get into a log or a spec pool, nor one that [is for the leader
 //! alone](Request::is_leaders). [`crate::Store`] gives them an error, the same on every replica, should one come all the same.
 
+use std::collections::BTreeSet;
+
 use mutants::Mutant;
 
-use crate::conflict::overlap;
+use crate::keys::KeySet;
 use crate::{Bytes, Compare, DeleteRangeRequest, Error, LEASE_NONE, LEASE_TTL_MAX, PutRequest, RangeRequest, Request, TxnRequest};
 
 /// The most compares, and the most requests in a branch, of a txn (etcd's default of `--max-txn-ops`). A txn within another has what the
@@ -122,8 +124,26 @@ fn check_txn(txn: &TxnRequest, ops_max: usize) -> Result<(), Error> {
 /// What a way through a list of requests may write.
 #[derive(Default)]
 struct Written<'a> {
-    puts: Vec<&'a Bytes>,
-    deletes: Vec<&'a DeleteRangeRequest>,
+    puts: BTreeSet<&'a Bytes>,
+    /// Which delete names a key does not matter, as deletes may overlap.
+    deletes: KeySet<'a>,
+}
+
+impl<'a> Written<'a> {
+    /// Whether a key would be put twice, or put and deleted, if both were written. The smaller side is looked up in the larger.
+    fn clashes(&self, other: &Written<'a>) -> bool {
+        let (few, many) = if self.puts.len() < other.puts.len() { (self, other) } else { (other, self) };
+        few.puts.iter().any(|put| many.puts.contains(*put)) || self.deletes.has_one_of(&other.puts) || other.deletes.has_one_of(&self.puts)
+    }
+
+    /// Adds what the other writes: the less to the more.
+    fn extend(&mut self, mut other: Written<'a>) {
+        if self.puts.len() < other.puts.len() {
+            std::mem::swap(&mut self.puts, &mut other.puts);
+        }
+        self.puts.extend(other.puts);
+        self.deletes.extend(other.deletes);
+    }
 }
 
 /// One revision can write a key once, so no key may be put twice, or put and deleted, on one way through the requests; deletes may
@@ -137,28 +157,20 @@ fn written(requests: &[Request]) -> Result<Written<'_>, Error> {
     let mut all = Written::default();
     for request in requests {
         let one = match request {
-            Request::Put(put) => Written { puts: vec![&put.key], deletes: vec![] },
-            Request::DeleteRange(delete) => Written { puts: vec![], deletes: vec![delete] },
+            Request::Put(put) => Written { puts: BTreeSet::from([&put.key]), ..Written::default() },
+            Request::DeleteRange(delete) => Written { deletes: KeySet::of((&delete.key, delete.range_end.as_ref())), ..Written::default() },
             Request::Txn(txn) => {
-                let (mut then, other) = (written(&txn.success)?, written(&txn.failure)?);
+                let mut either = written(&txn.success)?;
                 // A key that both branches put counts once.
-                then.puts.extend(other.puts);
-                then.puts.sort_unstable();
-                then.puts.dedup();
-                then.deletes.extend(other.deletes);
-                then
+                either.extend(written(&txn.failure)?);
+                either
             }
             _ => continue,
         };
-        let deletes_one_of = |deletes: &[&DeleteRangeRequest], puts: &[&Bytes]| {
-            deletes.iter().any(|d| puts.iter().any(|put| overlap((put, None), (&d.key, d.range_end.as_ref()))))
-        };
-        let twice = one.puts.iter().any(|put| all.puts.contains(put));
-        if twice || deletes_one_of(&all.deletes, &one.puts) || deletes_one_of(&one.deletes, &all.puts) {
+        if all.clashes(&one) {
             return Err(Error::DuplicateKey);
         }
-        all.puts.extend(one.puts);
-        all.deletes.extend(one.deletes);
+        all.extend(one);
     }
     Ok(all)
 }

@@ -8,7 +8,8 @@
 //!
 //! A watcher is *synced* if its boundary is the last one seen: it gets the new revisions as they come. One whose queue is full when an event comes
 //! falls out of sync, and is filled from the history as its reader takes what there is; it holds up nobody. If a compaction is faster than the
-//! reader, the watcher ends with the compacted revision, after what was queued.
+//! reader, the watcher ends with the compacted revision, after what was queued. One that stopped although there is room, since there was much to look
+//! at, waits for [`Watchers::go_on`]: nothing else makes it go on.
 //!
 //! Deliberately not here: streams, and cutting responses into fragments. Who reads a watcher calls [`Watchers::take`].
 
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::conflict::overlap;
 use crate::{Bytes, Error, KeyValue, Store};
+
+/// The most revisions looked at for a watcher that is behind, in one go: a long history with little for it must not hold up the node.
+const LOOK_MAX: u64 = 10_000;
 
 /// Names a watcher of a node; never used again while the node lives.
 pub type WatchId = i64;
@@ -145,6 +149,10 @@ pub struct Watchers {
     last_id: WatchId,
     /// The boundary up to which synced watchers are told everything.
     seen: u64,
+    /// Those behind that stopped with room in their queues.
+    stopped: BTreeSet<WatchId>,
+    /// Which of them went on last.
+    went_on: WatchId,
     /// Shown before their turn: always empty but in a mutant.
     early: BTreeSet<u64>,
 }
@@ -153,7 +161,8 @@ impl Watchers {
     /// None yet, at a node with this store.
     pub fn new(limits: WatchLimits, store: &Store) -> Self {
         assert!(limits.responses_max > 0 && limits.events_max > 0, "no response could ever be queued");
-        Watchers { limits, watchers: BTreeMap::new(), last_id: 0, seen: store.applied_revision(), early: BTreeSet::new() }
+        let (stopped, early) = Default::default();
+        Watchers { limits, watchers: BTreeMap::new(), last_id: 0, seen: store.applied_revision(), stopped, went_on: 0, early }
     }
 
     /// Begins to watch. What there is to tell, beginning with "created", is for [`take`](Self::take); a start that is compacted is told so there.
@@ -179,6 +188,22 @@ impl Watchers {
     /// Forgets a watcher whose reader is gone.
     pub fn remove(&mut self, id: WatchId) {
         self.watchers.remove(&id);
+        self.stopped.remove(&id);
+    }
+
+    /// Whether one has stopped and waits for [`go_on`](Self::go_on), which is to be called soon then.
+    pub fn has_stopped(&self) -> bool {
+        !self.stopped.is_empty()
+    }
+
+    /// Has one that has stopped go on, each in its turn.
+    pub fn go_on(&mut self, store: &Store) {
+        let next = self.stopped.range(self.went_on + 1..).next().or_else(|| self.stopped.first());
+        if let Some(&id) = next {
+            self.went_on = id;
+            self.stopped.remove(&id);
+            self.catch_up(store, id);
+        }
     }
 
     /// Tells the synced watchers what the store has applied since the last call, and the others what there is room for. To be called after
@@ -231,8 +256,11 @@ impl Watchers {
         }
     }
 
-    /// Fills the queue of a watcher that is behind from the history. With nothing left to tell, it is synced.
+    /// Fills the queue of a watcher that is behind from the history, unless it has stopped. With nothing left to tell, it is synced.
     fn catch_up(&mut self, store: &Store, id: WatchId) {
+        if self.stopped.contains(&id) {
+            return;
+        }
         let Some(watcher) = self.watchers.get_mut(&id).filter(|w| !w.synced && !w.ended) else { return };
         let compact_revision = store.compacted_revision();
         if watcher.next < compact_revision {
@@ -240,9 +268,10 @@ impl Watchers {
             let cancel_reason = Some(Error::Compacted);
             return watcher.end(WatchResponse { watch_id: id, revision, compact_revision, cancel_reason, ..WatchResponse::default() });
         }
-        while watcher.next <= self.seen && watcher.queue.len() < self.limits.responses_max {
+        let last = self.seen.min(watcher.next.saturating_add(LOOK_MAX - 1));
+        while watcher.next <= last && watcher.queue.len() < self.limits.responses_max {
             let mut events = Vec::new();
-            while watcher.next <= self.seen && events.len() < self.limits.events_max {
+            while watcher.next <= last && events.len() < self.limits.events_max {
                 events.extend(events_of(store, &watcher.request, watcher.next));
                 watcher.next += 1;
             }
@@ -256,6 +285,8 @@ impl Watchers {
                 // It listens from the next revision that will be given, not from the next that will be applied.
                 watcher.from = watcher.from.max(store.revision() + 1);
             }
+        } else if watcher.queue.len() < self.limits.responses_max {
+            self.stopped.insert(id);
         }
         watcher.tell_progress(id, self.seen, self.limits);
     }

@@ -211,6 +211,58 @@ fn a_new_leader_gives_the_full_time() {
     assert_eq!(tick(&mut expiry, 105 * SECOND), [LeaseRevokeRequest { id: 7, stamp: Some(5) }]);
 }
 
+/// A leader of term 3 since 0 with leases 1 to 1000, of 2 s the odd ones and of 1 s the even ones.
+fn leader_of_many() -> (Store, Expiry) {
+    let mut store = Store::new();
+    for id in 1..=1000 {
+        run(&mut store, grant(id, 1 + id % 2));
+    }
+    let mut expiry = Expiry::new(SECOND);
+    expiry.promote(store.leases().iter(), 3, 0);
+    (store, expiry)
+}
+
+#[test]
+fn of_many_that_are_due_the_earliest_go_first() {
+    let (_, mut expiry) = leader_of_many();
+    let now = 2 * SECOND;
+    let mut gone = Vec::new();
+    for size in [256, 256, 256, 232] {
+        assert!(expiry.next_due().is_some_and(|due| due <= now), "the driver comes again at once");
+        // What has not been decided may still be kept alive, and is not told to be given up.
+        assert_eq!(expiry.deadline(999), Some(2 * SECOND));
+        let some: Vec<LeaseId> = expiry.tick(now).into_iter().map(|decision| decision.revoke.id).collect();
+        assert_eq!(some.len(), size);
+        some.iter().for_each(|id| expiry.appended(*id));
+        gone.extend(some);
+    }
+    assert_eq!(gone, (2..=1000).step_by(2).chain((1..1000).step_by(2)).collect::<Vec<_>>(), "by deadline, then by name");
+    assert_eq!((expiry.deadline(999), expiry.next_due(), expiry.tick(now)), (None, None, vec![]));
+}
+
+#[test]
+fn what_was_not_decided_is_kept_alive_or_comes_later() {
+    let (store, mut expiry) = leader_of_many();
+    assert_eq!(expiry.tick(2 * SECOND).len(), EXPIRE_MAX);
+    let late = expiry.receive(1000, 2 * SECOND).expect("it leads");
+    assert_eq!(expiry.confirm(late), Some(Response::LeaseKeepAlive { id: 1000, ttl: 1 }));
+    let decided = expiry.receive(2, 2 * SECOND).expect("it leads");
+    assert_eq!(expiry.confirm(decided), Some(Response::LeaseKeepAlive { id: 2, ttl: 0 }));
+    expiry.demote();
+    assert_eq!((expiry.tick(2 * SECOND), expiry.next_due()), (vec![], None));
+    expiry.promote(store.leases().iter(), 5, 3 * SECOND);
+    assert_eq!(expiry.tick(4 * SECOND - 1), vec![]);
+    let all: Vec<LeaseId> = std::iter::repeat_with(|| expiry.tick(5 * SECOND))
+        .take(4)
+        .flatten()
+        .map(|decision| {
+            assert!(decision.first && decision.revoke.stamp == Some(5));
+            decision.revoke.id
+        })
+        .collect();
+    assert_eq!(all, (2..=1000).step_by(2).chain((1..1000).step_by(2)).collect::<Vec<_>>(), "none is lost");
+}
+
 #[test]
 fn time_to_live() {
     let (mut store, mut expiry) = leader();

@@ -191,6 +191,68 @@ fn progress_is_truthful() {
     assert_eq!(events(&drain(&mut watchers, &store, future)), [wrote("a", 5, Some("1")), wrote("a", 6, Some("2"))]);
 }
 
+/// A store whose revisions 2 and 25001 wrote `b`, and all between `a`.
+fn long_history() -> Store {
+    let mut store = Store::new();
+    for revision in 2..=25_001 {
+        run(&mut store, put(if revision == 2 || revision == 25_001 { "b" } else { "a" }, "1"));
+    }
+    store
+}
+
+fn from_the_first(key: &str) -> WatchCreateRequest {
+    WatchCreateRequest { key: key.into(), start_revision: 1, ..WatchCreateRequest::default() }
+}
+
+#[test]
+fn a_long_history_is_looked_at_in_parts() {
+    let mut store = long_history();
+    let mut watchers = Watchers::new(WIDE, &store);
+    let ids = ["b", "b"].map(|key| watchers.create(&store, from_the_first(key)).expect("a key"));
+    let gone = watchers.create(&store, from_the_first("c")).expect("a key");
+    for id in ids {
+        let told = drain(&mut watchers, &store, id);
+        assert_eq!(events(&told), [wrote("b", 2, None)]);
+        assert!(told.len() == 2 && told[1].revision == 10_000, "it says how far it is: {told:?}");
+    }
+    watchers.remove(gone);
+    watchers.request_progress(ids[0]);
+    // What is applied meanwhile does not make it look further, and is not told early.
+    run(&mut store, put("b", "2"));
+    watchers.advance(&store);
+    for round in 0..2 {
+        for id in ids {
+            assert!(watchers.has_stopped() && !watchers.is_synced(id) && !watchers.has_response(id), "round {round}");
+            watchers.go_on(&store);
+        }
+    }
+    assert!(!watchers.has_stopped());
+    for id in ids {
+        let told = drain(&mut watchers, &store, id);
+        assert_eq!(events(&told), [wrote("b", 25_001, None), wrote("b", 25_002, None)]);
+        assert!(watchers.is_synced(id));
+        assert_eq!(told.len(), if id == ids[0] { 2 } else { 1 }, "progress is told at the end: {told:?}");
+    }
+    watchers.go_on(&store);
+    run(&mut store, put("b", "3"));
+    watchers.advance(&store);
+    assert_eq!(ids.map(|id| events(&drain(&mut watchers, &store, id))), [[wrote("b", 25_003, None)], [wrote("b", 25_003, None)]]);
+}
+
+#[test]
+fn a_compaction_while_the_history_is_looked_at_is_told() {
+    let mut store = long_history();
+    let mut watchers = Watchers::new(WIDE, &store);
+    let id = watchers.create(&store, from_the_first("b")).expect("a key");
+    run(&mut store, compact(20_000));
+    watchers.advance(&store);
+    watchers.go_on(&store);
+    let told = drain(&mut watchers, &store, id);
+    assert_eq!(events(&told), [wrote("b", 2, None)]);
+    assert!(told.last().is_some_and(|last| last.canceled && (last.revision, last.compact_revision) == (10_000, 20_000)), "{told:?}");
+    assert!(!watchers.has_stopped());
+}
+
 #[test]
 fn a_watcher_whose_reader_is_gone_is_forgotten() {
     let mut store = Store::new();

@@ -6,6 +6,7 @@
 //!
 //! A lease that has expired is given up, and its revoke, stamped with the term, proposed until it is in the log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use curp::{Address, Message, Nanos, Outgoing, Proposal, ProposeId, ReadId, Term};
@@ -89,6 +90,7 @@ impl Node {
         if decisions.is_empty() {
             return;
         }
+        let replaced = self.being_replaced();
         for Decision { revoke, first } in decisions {
             let (lease, Some(term)) = (revoke.id, revoke.stamp) else { continue };
             if first {
@@ -97,21 +99,22 @@ impl Node {
             }
             if mutants::on(Mutant::LeaseFollowerExpires) {
                 self.forward(lease, now, out);
-            } else if !self.is_being_replaced(lease) && self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
+            } else if !replaced.contains(&lease) && self.raw.propose_own(Request::LeaseRevoke(revoke), now).is_some() {
                 self.machine.expiry.appended(lease);
             }
         }
         self.finish(out);
     }
 
-    /// Whether a revoke or a grant of that name is in the log and not applied. There may be a new lease then, which a revoke of this one must
+    /// The names of which a revoke or a grant is in the log and not applied. There may be a new lease then, which a revoke of the old one must
     /// not hit: it is tried again later, should it still be needed.
-    fn is_being_replaced(&self, lease: LeaseId) -> bool {
-        self.raw.unapplied().any(|command| match command {
-            Request::LeaseRevoke(revoke) => revoke.id == lease,
-            Request::LeaseGrant(grant) => grant.id == lease,
-            _ => false,
-        })
+    fn being_replaced(&self) -> BTreeSet<LeaseId> {
+        let named = |command: &Request| match command {
+            Request::LeaseRevoke(revoke) => Some(revoke.id),
+            Request::LeaseGrant(grant) => Some(grant.id),
+            _ => None,
+        };
+        self.raw.unapplied().filter_map(named).collect()
     }
 
     /// A known bug (mutant `lease-follower-expires`): whoever thinks that it decides has a lease revoked, unstamped, by who leads now. It takes

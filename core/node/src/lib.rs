@@ -370,7 +370,8 @@ impl Node {
 
     /// When it next wants a tick, on its own clock.
     pub fn next_due(&self) -> Nanos {
-        self.raw.next_due().min(self.leases_due().unwrap_or(Nanos::MAX))
+        let due = [self.leases_due(), self.watchers_due()];
+        due.into_iter().flatten().fold(self.raw.next_due(), Nanos::min)
     }
 
     /// The consensus state, for tests and checks of a live node.

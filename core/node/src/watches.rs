@@ -119,12 +119,21 @@ impl Node {
         }
     }
 
-    /// Time passed: drops the watchers whose readers are gone, and has the others told now and then how far they are.
+    /// When a watcher that stopped in the middle of the history is to go on: at once, but other inputs may come first.
+    pub(crate) fn watchers_due(&self) -> Option<Nanos> {
+        (self.machine.watchers.has_stopped() && self.stop_after.is_none()).then_some(self.clock)
+    }
+
+    /// Time passed: drops the watchers whose readers are gone, has one that stopped go on, and has all told now and then how far they are.
     pub(crate) fn tick_watchers(&mut self, now: Nanos) {
         let idle = self.limits.watch_idle;
         let gone = |reader: &Reader| now >= reader.asked.saturating_add(idle);
         let names: Vec<WatchName> = self.readers.by_name.iter().filter(|(_, reader)| gone(reader)).map(|(name, _)| *name).collect();
         names.into_iter().for_each(|name| self.drop_reader(name));
+        if self.machine.watchers.has_stopped() {
+            self.machine.watchers.go_on(&self.machine.store);
+            self.machine.news = true;
+        }
         if now >= self.readers.progress_due {
             self.readers.progress_due = now.saturating_add(self.limits.watch_progress_every);
             self.machine.watchers.notify_progress();

@@ -213,6 +213,36 @@ fn a_leader_that_slept_revokes_nothing() {
     assert!(demoted, "{:?}", cluster.host(leader).leases);
 }
 
+/// A new leader gives all leases their time from one moment on, so all that nobody keeps alive expire in one.
+#[test]
+fn many_that_expire_together_go_in_several_inputs() {
+    let mut cluster = Cluster::new(3, 1);
+    let old = cluster.until_led();
+    for id in 1..=600 {
+        cluster.say(0, Ask::Invoke { op: id as u64, request: grant(id, 5) });
+    }
+    cluster.run(200);
+    let count = |cluster: &mut Cluster, id| cluster.host(id).node.store().leases().iter().count();
+    assert_eq!(count(&mut cluster, old), 600);
+    cluster.crash(old);
+    let new = cluster.until_led();
+    cluster.run(6_000);
+    let decided: Vec<(Nanos, u64)> = cluster
+        .host(new)
+        .leases
+        .iter()
+        .filter_map(|(at, event)| match event {
+            LeaseEvent::DecideExpiry { term, .. } => Some((*at, *term)),
+            _ => None,
+        })
+        .collect();
+    let times: Vec<usize> = decided.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len).collect();
+    assert_eq!(times, [256, 256, 88]);
+    assert_eq!(decided[599].0 - decided[0].0, 2 * MS, "one tick after the other");
+    assert_eq!((cluster.leader(), count(&mut cluster, new)), (Some(new), 0));
+    assert!(decided.iter().all(|(_, term)| *term == decided[0].1), "it leads on");
+}
+
 /// While leadership is on its way to another, nothing can be proposed: what has expired is revoked later.
 #[test]
 fn a_revoke_is_tried_until_it_is_in_the_log() {

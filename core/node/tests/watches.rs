@@ -187,6 +187,28 @@ impl Asker<'_> {
     }
 }
 
+/// The history is long, and what the watcher wants stands at its end. Nothing else happens: the node goes on by itself.
+#[test]
+fn a_long_history_is_looked_at_to_its_end() {
+    let mut cluster = Cluster::new(1, 2);
+    cluster.until_led();
+    for n in 1..=250 {
+        for i in 0..100 {
+            cluster.say(0, Ask::Invoke { op: n * 100 + i, request: put("k", n) });
+        }
+        cluster.run(10);
+    }
+    let (_, last) = cluster.call(0, 1, put("wanted", 1));
+    assert!(matches!(last, kv::Response::Put { .. }));
+    cluster.run(100);
+    let applied = cluster.host(1).node.store().applied_revision();
+    assert_eq!(applied, 25_002);
+    let request = WatchCreateRequest { key: Bytes::from("wanted"), start_revision: 1, ..WatchCreateRequest::default() };
+    cluster.say(WATCHER, Ask::Watch { op: 1, request, node: Some(1) });
+    follow(&mut cluster, 1, 20);
+    assert_eq!(revisions(&told(&cluster, 1)), [applied]);
+}
+
 #[test]
 fn a_question_is_answered_once_and_repeated_as_often_as_it_is() {
     let mut cluster = watching(1);
