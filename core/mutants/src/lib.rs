@@ -94,6 +94,7 @@ mutants! {
     LeaseFollowerExpires = "lease-follower-expires", "T", "a leader that was deposed goes on expiring leases, and hands its unstamped revokes to the new leader";
     LeaseWallClock = "lease-wall-clock", "T", "leases expire by the wall clock";
     LeaseKeepaliveStale = "lease-keepalive-stale", "T", "a keep-alive is answered without a round that confirms the leadership";
+    TimeToLiveStale = "time-to-live-stale", "T", "a time to live is told at once, without a round that confirms the leadership, and before what conflicts with it is applied";
     LeaseNoPromote = "lease-no-promote", "T", "a new leader keeps the deadlines it had instead of giving every lease its full time";
     SnapshotForgetsLeases = "snapshot-forgets-leases", "TS", "installing a snapshot reloads the keys, but not the leases";
     WatchOutOfOrder = "watch-out-of-order", "W", "events are delivered in the order in which commuting commands complete";

@@ -38,8 +38,12 @@ impl Node {
                 let refused = Reply::ReadRefused { read, cluster: self.raw.leadership() };
                 return self.reply(read.0, refused, out);
             }
-            if mutants::on(Mutant::LeaseKeepaliveStale)
-                && let Some(receipt) = receipt.filter(|_| matches!(&*command, Request::LeaseKeepAlive(_)))
+            let at_once = match &*command {
+                Request::LeaseKeepAlive(_) => mutants::on(Mutant::LeaseKeepaliveStale),
+                Request::LeaseTimeToLive(_) => mutants::on(Mutant::TimeToLiveStale),
+                _ => false,
+            };
+            if let Some(receipt) = receipt.filter(|_| at_once)
                 && let Some(response) = self.answer_of_leases(read, &command, receipt)
             {
                 return self.answer_read(read, |_, _| response, out);

@@ -3,7 +3,7 @@
 mod common;
 
 use client::{AdminWish, Input as Ask, Notice};
-use common::{Cluster, MS, SECOND};
+use common::{Cluster, Host, MS, SECOND};
 use curp::{Config, Message, Nanos, NodeId, Reply, Request as Wire, Synced};
 use kv::{
     Bytes, LeaseEvent, LeaseGrantRequest, LeaseId, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest,
@@ -168,6 +168,21 @@ fn a_read_that_is_repeated_counts_from_its_first_receipt() {
     cluster.run(100);
     let host = cluster.host(leader);
     assert_eq!(host.leases.iter().filter(|(_, e)| matches!(e, LeaseEvent::AnswerKeepAlive { ttl: TTL, .. })).count(), 1);
+}
+
+/// Nor is a time to live told before a round confirms that the node leads.
+#[test]
+fn a_time_to_live_waits_for_a_round() {
+    let (mut cluster, leader, _) = with_lease();
+    cluster.cut_off.extend((1..=3).filter(|id| *id != leader));
+    let ask = Wire::Read { read: (1, 5_000), command: time_to_live(LEASE).into() };
+    cluster.host(leader).give(Input::Message { from: curp::Address::Client(1), message: Message::Request(ask) });
+    cluster.run(20);
+    let told = |host: &Host| host.leases.iter().filter(|(_, e)| matches!(e, LeaseEvent::AnswerTimeToLive { .. })).count();
+    assert_eq!(told(cluster.host(leader)), 0);
+    cluster.cut_off.clear();
+    cluster.run(100);
+    assert_eq!(told(cluster.host(leader)), 1);
 }
 
 /// The old leader dies just before the lease would expire: the new one, which cannot know what was promised, gives it the full time.
@@ -338,6 +353,7 @@ fn fails_with(mutant: Mutant, test: fn()) {
 fn known_bugs_are_noticed() {
     fails_with(Mutant::LeasePopNoRetry, a_revoke_is_tried_until_it_is_in_the_log);
     fails_with(Mutant::LeaseKeepaliveStale, a_read_that_is_repeated_counts_from_its_first_receipt);
+    fails_with(Mutant::TimeToLiveStale, a_time_to_live_waits_for_a_round);
     fails_with(Mutant::LeaseFollowerExpires, a_leader_that_slept_revokes_nothing);
     fails_with(Mutant::LeaseStampVsCurrent, a_revoke_of_an_earlier_term_is_replayed_as_it_was);
     fails_with(Mutant::LeaseWallClock, a_lease_expires_with_its_keys_everywhere);

@@ -25,7 +25,7 @@ const MODELS: [&str; 4] = ["kv", "register", "cas-register", "append"];
 /// One file, parsed.
 enum Loaded {
     History { stored: Stored, log: Option<Vec<AppliedCommand>> },
-    Trace { header: TraceHeader, events: Vec<Stamped>, recorded_hash: Option<String> },
+    Trace { header: TraceHeader, events: Vec<Stamped>, run: Option<RunFile> },
 }
 
 /// What a file came to.
@@ -114,9 +114,8 @@ fn load(path: &Path, model: Option<&str>, level: Level) -> anyhow::Result<Loaded
         .map_err(|e| usage(format!("{file}: cannot be read: {e}; accepted: a history or a trace, in UTF-8")))?;
     if is_trace(&text) {
         let (header, events) = history::parse_trace(&file, &text).map_err(|e| usage(e.to_string()))?;
-        let recorded = path.parent().filter(|dir| dir.join("run.json").is_file()).map(RunFile::read).transpose()?;
-        let recorded_hash = recorded.map(|run| run.trace_hash).filter(|hash| !hash.is_empty());
-        return Ok(Loaded::Trace { header, events, recorded_hash });
+        let run = path.parent().filter(|dir| dir.join("run.json").is_file()).map(RunFile::read).transpose()?;
+        return Ok(Loaded::Trace { header, events, run });
     }
     let stored = parse_any(&file, &text).map_err(|e| usage(e.to_string()))?;
     let fits = |model: &str| model == stored.model() || matches!((&stored, model), (Stored::Register(_), "register" | "cas-register"));
@@ -128,7 +127,7 @@ fn load(path: &Path, model: Option<&str>, level: Level) -> anyhow::Result<Loaded
     let log = if matches!(stored, Stored::Kv(_)) && matches!(level, Level::L0 | Level::All) && beside.is_file() {
         let (header, events) = history::read_trace(&beside).map_err(|e| usage(e.to_string()))?;
         // A run that was cut short has no final log: what was answered fast may not be in what is committed so far.
-        ended_well(path).then(|| watched(&header, &events).applied_log())
+        ended_well(path).then(|| watched(&header, &events, 0).applied_log())
     } else {
         None
     };
@@ -187,7 +186,7 @@ fn outcome(loaded: &Loaded, level: Level, wall: Duration) -> Result<Outcome, Str
             judge(history, log.as_deref(), level, budget).map(of_judgement).map_err(|e| e.to_string())
         }
         Loaded::History { stored, .. } => judge_stored(stored, level, budget).map(of_judgement).map_err(|e| e.to_string()),
-        Loaded::Trace { header, events, recorded_hash } => Ok(of_trace(header, events, recorded_hash.as_deref())),
+        Loaded::Trace { header, events, run } => Ok(of_trace(header, events, run.as_ref())),
     }
 }
 
@@ -200,22 +199,23 @@ fn of_judgement(judgement: Judgement) -> Outcome {
     Outcome { verdict: judgement.verdict, level: judgement.level.to_string(), message: judgement.message, details }
 }
 
-fn watched(header: &TraceHeader, events: &[Stamped]) -> Monitor {
+/// `end`: when the run ended, if that is known and after its last event.
+fn watched(header: &TraceHeader, events: &[Stamped], end: u64) -> Monitor {
     let mut monitor = Monitor::new(header);
     events.iter().for_each(|event| monitor.observe(event));
-    monitor.finish();
+    monitor.finish_at(end);
     monitor
 }
 
-/// The online checks again, and the hash, which must be the one that the run had.
-fn of_trace(header: &TraceHeader, events: &[Stamped], recorded_hash: Option<&str>) -> Outcome {
-    let monitor = watched(header, events);
+/// The online checks again, up to the run's end, and the hash, which must be the one that the run had.
+fn of_trace(header: &TraceHeader, events: &[Stamped], run: Option<&RunFile>) -> Outcome {
+    let monitor = watched(header, events, run.map_or(0, |run| run.ended_ns));
     let mut hash = TraceHash::new();
     events.iter().for_each(|event| hash.update(event));
     let hash = format!("{:016x}", hash.finish());
     let mut wrong: Vec<String> =
         monitor.violations().iter().map(|v| format!("{} at event {}: {} (rule: {})", v.check, v.event, v.message, v.rule)).collect();
-    if let Some(recorded) = recorded_hash.filter(|recorded| *recorded != hash) {
+    if let Some(recorded) = run.map(|run| &run.trace_hash).filter(|recorded| !recorded.is_empty() && **recorded != hash) {
         wrong.insert(0, format!("this is not the trace of its run.json: its hash is {hash}, and the run's was {recorded}"));
     }
     let undecided = monitor.undecided().iter().map(|(check, why)| format!("{check}: {why}"));

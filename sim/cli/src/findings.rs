@@ -41,6 +41,9 @@ pub struct RunFile {
     pub arguments: Vec<String>,
     /// XXH3-64 of the trace; empty if the run took its process down.
     pub trace_hash: String,
+    /// Virtual time at which the run ended, nanoseconds: its last event may be long past by then. 0 if that was not written down.
+    #[serde(default)]
+    pub ended_ns: u64,
     /// What the run came to.
     pub verdict: String,
     /// The check that failed first.
@@ -67,6 +70,7 @@ impl RunFile {
             mutant: report.mutant.clone(),
             arguments: std::env::args().skip(1).collect(),
             trace_hash: report.trace_hash.clone(),
+            ended_ns: report.sim_ns,
             verdict: report.verdict.name().to_owned(),
             check: first.map(|f| f.check.clone()),
             rule: first.map(|f| f.rule.clone()),

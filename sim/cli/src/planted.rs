@@ -153,6 +153,7 @@ const HINTS: &[(&str, &[&str])] = &[
     ("lease-stale-tick", &["leases", "locks"]),
     ("lease-wall-clock", &["leases", "locks"]),
     ("lease-keepalive-stale", &["leases", "locks"]),
+    ("time-to-live-stale", &["leases"]),
     ("lease-no-promote", &["leases", "locks"]),
     ("lease-follower-expires", &["leases", "locks"]),
     ("lease-stamp-vs-current", &["leases"]),

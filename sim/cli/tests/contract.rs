@@ -243,3 +243,28 @@ fn a_planted_bug_is_found_kept_reproduced_and_shrunk() {
     assert_eq!(engines, ["direct", "madsim"]);
     assert_eq!(code(&place.sim(&["mutants", mutant, "--fixed"])), 0);
 }
+
+/// What never happens shows at the end of the run, long after its last event: the stored trace is judged up to there, too.
+#[test]
+fn a_trace_is_checked_up_to_the_end_of_its_run() {
+    let (place, mutant) = (Place::new("to-the-end"), "lease-pop-no-retry");
+    let fixed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/mutants.toml");
+    let fixed = std::fs::read_to_string(fixed).expect("the mutants' fixed seeds");
+    let row = fixed.split("[[mutant]]").find(|row| row.contains(mutant) && row.contains("direct")).expect("a row of it");
+    let value =
+        |key: &str| row.lines().find_map(|line| line.strip_prefix(key)).expect("it is there").trim_matches([' ', '=', '"']).to_owned();
+    let (scenario, seed) = (value("scenario"), value("seed"));
+    let run = place.sim(&["repro", &seed, "--scenario", &scenario, "--mutant", mutant, "--engine", "direct", "--out", "kept"]);
+    assert_eq!(code(&run), 1, "{}", stderr(&run));
+    let check = || {
+        let checked = place.sim(&["check", "kept/trace.ndjson", "--json", "check.json"]);
+        (code(&checked), place.json("check.json")[0]["verdict"].as_str().map(str::to_owned))
+    };
+    assert_eq!(check(), (1, Some("illegal".to_owned())));
+    // One that was written before the end was noted can still be read.
+    let run: serde_json::Value = serde_json::from_str(&place.read("kept/run.json")).expect("an object");
+    let mut older = run.as_object().expect("an object").clone();
+    assert!(older.remove("ended_ns").is_some_and(|end| end.as_u64() > Some(0)));
+    place.write("kept/run.json", &serde_json::to_string(&older).expect("it is an object"));
+    assert_eq!(check(), (0, Some("ok".to_owned())), "up to its last event nothing is wrong");
+}

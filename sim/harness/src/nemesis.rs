@@ -264,7 +264,8 @@ impl Cluster {
         hosts.stop_client(client);
         caller.up = false;
         let (life, op) = (caller.life, caller.waits_for);
-        let keeps = caller.zk.take().is_some() || caller.recipe.as_ref().is_some_and(|running| running.keeps);
+        let by_lease = |running: &crate::recipes::Running| running.keeps || running.holds;
+        let has_lease = caller.zk.take().is_some() || caller.recipe.as_ref().is_some_and(by_lease);
         caller.unsynced.clear();
         let (watched, renewed) = (std::mem::take(&mut caller.watches), std::mem::take(&mut caller.renewals));
         self.observer.client(client, ClientEvent::ClientCrash);
@@ -272,7 +273,7 @@ impl Cluster {
             self.give_up(client, op);
         }
         self.end_recipe(client, None);
-        if keeps || !renewed.is_empty() {
+        if has_lease || !renewed.is_empty() {
             self.observer.fire(const { probe("client_crash_with_lease") }, None);
         }
         if !watched.is_empty() {

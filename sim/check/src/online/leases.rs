@@ -6,11 +6,13 @@
 //!   reading of the receipt, and keeps alive nothing that it has given up; a time to live does not grow by itself.
 //! - **The log's side:** a revoke is stamped with the term of its decision and does nothing in an entry of another; it deletes exactly what is
 //!   attached, in one revision, or makes none; a put with a lease that is not there fails.
+//! - **What a client is told:** what a leader said; a time to live as of the applied index that its answer names, by the replay of the log, and
+//!   of no state before what had been acknowledged when it was asked.
 //! - **No late expiry:** a leader decides within one scan of max(its last receipt, its promotion, the grant) + TTL/(1−ρ), at any time, faults or
 //!   none: it needs nobody for that. Only standing still excuses it, and then it decides at once when it goes on. That the revoke is committed
 //!   takes others, so it is judged after the heal: the lease is gone by max(last receipt, last promotion, heal) + TTL/(1−ρ) + one scan + one commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use curp::{Applied, Event as NodeEvent, Index, Nanos, NodeId, Payload, ProposeId, Synced, Term};
 use history::{ClientEvent, Event, Stamped, WorldEvent};
@@ -18,6 +20,8 @@ use kv::{Error, LEASE_NONE, LeaseEvent, LeaseId, Request, Response};
 
 use super::ghost::{Entry, Ghost};
 use super::report::{At, Check, Report};
+use crate::conflict::may_write;
+use crate::replay::FIRST_REVISION;
 use crate::words::{self, span};
 
 pub(super) const NOT_EARLY: &str = "a lease lives as long as a client that kept it alive may rely on";
@@ -26,7 +30,7 @@ pub(super) const IN_TIME: &str = "a leader decides that a lease has expired as s
 pub(super) const KEPT_ONLY_ALIVE: &str = "no keep-alive is granted that was sent after its lease was gone";
 pub(super) const THERE: &str = "a time to live is told of a lease that is there, and of no other";
 pub(super) const LEADS: &str = "only a leader that has promoted the leases speaks of them";
-pub(super) const CONFIRMED: &str = "a keep-alive is answered after a round of leadership begun for it";
+pub(super) const CONFIRMED: &str = "a keep-alive or a time to live is answered after a round of leadership begun for it";
 pub(super) const GIVEN_UP: &str = "from the decision to expire on, a lease is kept alive no more";
 pub(super) const REFUSED: &str = "a keep-alive is refused only of a lease that is not there, or has expired";
 pub(super) const FROM_RECEIPT: &str = "a keep-alive gives the full time from the clock reading of its receipt";
@@ -37,6 +41,11 @@ pub(super) const TOGETHER: &str = "a revoke deletes exactly the attached keys in
 pub(super) const UNKNOWN: &str = "a put with a lease that is not there fails";
 pub(super) const AS_LOGGED: &str = "what names a lease comes to what the log says, on every replica";
 pub(super) const KEYS: &str = "a lease's keys are exactly those attached";
+pub(super) const AS_SAID: &str = "a client is told of a lease what a leader answered";
+pub(super) const GRANTED: &str = "a keep-alive gives the time to live that its lease was granted";
+pub(super) const REACHED: &str = "a time to live is told of a state that a node has reached";
+pub(super) const AS_SERVED: &str = "a time to live is told as of the applied index at which it was served";
+pub(super) const UP_TO_DATE: &str = "a time to live misses nothing that was acknowledged before it was asked";
 
 const CHECK: Check = Check::Leases;
 const SECOND: Nanos = 1_000_000_000;
@@ -66,6 +75,13 @@ struct Life {
     gone: Option<Gone>,
 }
 
+impl Life {
+    /// Whether the lease is there in the state after this entry.
+    fn is_there_at(&self, index: Index) -> bool {
+        self.index <= index && self.gone.is_none_or(|gone| gone.index > index)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Gone {
     at: Nanos,
@@ -83,6 +99,7 @@ struct Told {
 }
 
 /// A question for a lease that was sent.
+#[derive(Clone, Copy)]
 struct Asked {
     lease: LeaseId,
     sent: (Nanos, u64),
@@ -100,8 +117,12 @@ pub(super) struct Leases {
     /// When a client first had the answer that a lease is granted: by which id, be that applied anywhere or not.
     answered: BTreeMap<LeaseId, (ProposeId, Nanos)>,
     asked: BTreeMap<Read, Asked>,
-    /// The read behind an operation.
-    reads: BTreeMap<u64, Read>,
+    /// The reads behind an operation, each by another gateway; of a stream of keep-alives those since its last answer.
+    reads: BTreeMap<u64, Vec<Read>>,
+    /// The times to live that leaders answered a read with.
+    said: BTreeMap<Read, BTreeSet<i64>>,
+    /// Writes that a client was told of, and the event.
+    acknowledged: Vec<(u64, ProposeId)>,
     /// The term in which a node has promoted, while it leads.
     promoted: BTreeMap<NodeId, Term>,
     decided: BTreeMap<(NodeId, LeaseId), (Term, u64)>,
@@ -212,8 +233,8 @@ impl Leases {
                 self.promoted.insert(node, *term);
                 self.last_promotion = at.t;
                 let applied = g.find(node).map_or(0, |slot| g.nodes[slot].applied);
-                let there = |life: &&Life| life.index <= applied && life.gone.is_none_or(|gone| gone.index > applied);
-                let leases = self.lives.iter().filter_map(|(id, lives)| Some((*id, lives.iter().find(there)?.ttl)));
+                let there = |lives: &[Life]| Some(lives.iter().find(|life| life.is_there_at(applied))?.ttl);
+                let leases = self.lives.iter().filter_map(|(id, lives)| Some((*id, there(lives)?)));
                 for (lease, ttl) in leases.collect::<Vec<_>>() {
                     self.lives_on(node, lease, ttl, at);
                 }
@@ -264,15 +285,10 @@ impl Leases {
             }
             LeaseEvent::AnswerKeepAlive { read, ttl, .. } => {
                 given_up(r, *ttl > 0, "kept it alive");
-                let began = self.rounds.get(&(node, *read)).filter(|(of, _)| *of == term);
-                let led = self.led.get(&node);
-                let confirmed = began.zip(led).is_some_and(|(began, led)| began <= led && led.0 == term);
-                r.expect(CHECK, CONFIRMED, at, *ttl <= 0 || confirmed, || {
-                    let message = format!(
-                        "node {node} kept lease {lease} alive in term {term}, and no round of heartbeats begun after it was asked says that it still led"
-                    );
-                    (message, self.asked.get(read).map(|asked| asked.sent.1).into_iter().collect())
-                });
+                self.said.entry(*read).or_default().insert(*ttl);
+                if *ttl > 0 {
+                    self.confirmed(node, term, *read, || format!("kept lease {lease} alive"), at, r);
+                }
                 let Some(Asked { sent, .. }) = self.asked.get(read).filter(|_| *ttl <= 0) else { return };
                 r.expect(CHECK, REFUSED, at, decided.is_some() || !self.is_there_since(lease, sent.0), || {
                     let message = format!(
@@ -281,8 +297,10 @@ impl Leases {
                     (message, vec![sent.1])
                 });
             }
-            LeaseEvent::AnswerTimeToLive { ttl, .. } => {
+            LeaseEvent::AnswerTimeToLive { read, ttl, .. } => {
                 given_up(r, *ttl > 0, &format!("told {ttl} s to live"));
+                self.said.entry(*read).or_default().insert(*ttl);
+                self.confirmed(node, term, *read, || format!("told {ttl} s to live of lease {lease}"), at, r);
                 let before = self.told.insert((node, lease), Told { term, ttl: *ttl, event: at.event });
                 let before = before.filter(|told| told.term == term);
                 let grows = before.as_ref().is_some_and(|told| *ttl > told.ttl);
@@ -305,6 +323,18 @@ impl Leases {
             }
             LeaseEvent::PromoteLeases { .. } | LeaseEvent::DemoteLeases { .. } => {}
         }
+    }
+
+    /// A node answers a read as the leader of that term: it must have led after the read came.
+    fn confirmed(&self, node: NodeId, term: Term, read: Read, did: impl Fn() -> String, at: At, r: &mut Report) {
+        let began = self.rounds.get(&(node, read)).filter(|(of, _)| *of == term);
+        let led = self.led.get(&node);
+        let confirmed = began.zip(led).is_some_and(|(began, led)| began <= led && led.0 == term);
+        r.expect(CHECK, CONFIRMED, at, confirmed, || {
+            let message =
+                format!("node {node} {} in term {term}, and no round of heartbeats begun after it was asked says that it still led", did());
+            (message, self.asked.get(&read).map(|asked| asked.sent.1).into_iter().collect())
+        });
     }
 
     fn node_event(&mut self, g: &Ghost, node: NodeId, event: &NodeEvent<Request>, at: At, r: &mut Report) {
@@ -418,6 +448,11 @@ impl Leases {
     }
 
     fn client_event(&mut self, g: &Ghost, event: &ClientEvent, at: At, r: &mut Report) {
+        if let ClientEvent::FastComplete { id, .. } | ClientEvent::SyncedComplete { id, .. } = event
+            && g.command(*id).and_then(|command| command.request.as_ref()).is_some_and(may_write)
+        {
+            self.acknowledged.push((at.event, *id));
+        }
         match event {
             ClientEvent::Propose { id: Some(id), request: Request::LeaseGrant(_), .. } => {
                 self.grants.entry(*id).or_insert((at.t, at.event));
@@ -428,8 +463,7 @@ impl Leases {
                     Request::LeaseTimeToLive(ask) => (ask.id, ask.keys),
                     _ => return,
                 };
-                // Of several tries through gateways the first: whichever is answered, it was not sent earlier.
-                self.reads.entry(*op).or_insert(*read);
+                self.reads.entry(*op).or_default().push(*read);
                 self.asked.entry(*read).or_insert(Asked { lease, sent: (at.t, at.event), keys });
             }
             ClientEvent::FastComplete { id: grant, response: Response::LeaseGrant { id, .. }, .. }
@@ -439,23 +473,49 @@ impl Leases {
                     *known = (*grant, at.t);
                 }
             }
-            ClientEvent::SendKeepAlive { lease, read, .. } => {
+            ClientEvent::SendKeepAlive { op, lease, read } => {
+                self.reads.entry(*op).or_default().push(*read);
                 self.asked.entry(*read).or_insert(Asked { lease: *lease, sent: (at.t, at.event), keys: false });
             }
-            ClientEvent::KeptAlive { read, ttl, .. } => self.kept(*read, *ttl, at, r),
-            ClientEvent::ReadComplete { op, synced, .. } => {
-                let Some(read) = self.reads.get(op).copied() else { return };
+            ClientEvent::KeptAlive { op, read, ttl, .. } => {
+                let reads = self.reads.remove(op).unwrap_or_default();
+                self.as_said(&reads, *ttl, at, r);
+                self.kept(*read, *ttl, at, r);
+            }
+            ClientEvent::ReadComplete { op, applied, synced } => {
+                let reads = self.reads.get(op).map_or(&[][..], Vec::as_slice);
+                // Of several tries through gateways the first: whichever is answered, it was not sent earlier.
+                let Some(read) = reads.first().copied() else { return };
                 match &synced.response {
-                    Response::LeaseKeepAlive { ttl, .. } => self.kept(read, *ttl, at, r),
-                    Response::LeaseTimeToLive { ttl, keys, .. } => {
+                    Response::LeaseKeepAlive { ttl, .. } => {
+                        self.as_said(reads, *ttl, at, r);
+                        self.kept(read, *ttl, at, r);
+                    }
+                    Response::LeaseTimeToLive { ttl, .. } => {
+                        self.as_said(reads, *ttl, at, r);
                         self.is_there(read, *ttl, at, r);
-                        self.has_keys(g, read, *ttl, keys, synced.revision, at, r);
+                        self.as_served(g, read, *applied, synced, at, r);
                     }
                     _ => {}
                 }
             }
             _ => {}
         }
+    }
+
+    /// A client is told a time to live, by way of one of these reads: a leader answered that.
+    fn as_said(&self, reads: &[Read], ttl: i64, at: At, r: &mut Report) {
+        let said = || reads.iter().filter_map(|read| self.said.get(read)).flatten();
+        r.expect(CHECK, AS_SAID, at, said().any(|said| *said == ttl), || {
+            let asked = reads.first().and_then(|read| self.asked.get(read));
+            let of = asked.map_or_else(|| "a lease".to_owned(), |asked| format!("lease {}", asked.lease));
+            let said: Vec<String> = said().map(|ttl| format!("{ttl} s")).collect();
+            let but = if said.is_empty() { "nothing".to_owned() } else { said.join(" or ") };
+            (
+                format!("a client was told that {of} has {ttl} s to live, and the leaders had answered {but}"),
+                asked.map(|a| a.sent.1).into_iter().collect(),
+            )
+        });
     }
 
     /// A client is told that its keep-alive was granted: now it relies on it.
@@ -475,6 +535,10 @@ impl Leases {
             )
         });
         let Some(last) = last else { return };
+        r.expect(CHECK, GRANTED, at, lives.iter().filter(alive_when_sent).any(|life| life.ttl == ttl), || {
+            let message = format!("a keep-alive of lease {lease} gave it {ttl} s, and it was granted {} s", last.ttl);
+            (message, vec![last.sent.1, sent.1])
+        });
         // If it ended since, but not too early (another's life may be meant, too), nothing was promised in vain.
         let kept_word = |life: &Life| life.gone.is_none_or(|gone| !gone.expired || gone.at >= promised(life));
         let holds = lives.iter().filter(|life| alive_when_sent(life)).any(kept_word);
@@ -513,14 +577,38 @@ impl Leases {
         });
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn has_keys(&self, g: &Ghost, read: Read, ttl: i64, keys: &[kv::Bytes], revision: u64, at: At, r: &mut Report) {
-        let Some(Asked { lease, sent, .. }) = self.asked.get(&read).filter(|asked| asked.keys && ttl >= 0) else { return };
-        if revision > g.store.revision() {
+    /// What a client was told of a lease, against the replay of the log up to the place that the answer names.
+    fn as_served(&self, g: &Ghost, read: Read, applied: Index, synced: &Synced<Response>, at: At, r: &mut Report) {
+        let Some(Asked { lease, sent, keys: wanted }) = self.asked.get(&read).copied() else { return };
+        let Response::LeaseTimeToLive { id, ttl, granted_ttl, keys } = &synced.response else { return };
+        let reached = applied <= g.applied.len() as Index;
+        r.expect(CHECK, REACHED, at, reached, || {
+            let message = format!(
+                "a client was told of lease {lease} as of log index {applied}, and nobody has applied more than {}",
+                g.applied.len()
+            );
+            (message, vec![sent.1])
+        });
+        if !reached {
             return;
         }
-        let attached = g.store.attached_at(*lease, revision);
-        r.expect(CHECK, KEYS, at, keys == attached, || {
+        let before = g.applied.iter().take(applied as usize).rev();
+        let revision = before.filter_map(|first| first.expected.as_ref()).next().map_or(FIRST_REVISION, |last| last.revision);
+        let life = self.lives.get(&lease).and_then(|lives| lives.iter().find(|life| life.is_there_at(applied)));
+        let fits = match life {
+            Some(life) => (0..=life.ttl).contains(ttl) && *granted_ttl == life.ttl,
+            None => *ttl == -1 && *granted_ttl == 0,
+        };
+        r.expect(CHECK, AS_SERVED, at, *id == lease && fits && synced.revision == revision, || {
+            let so = life.map_or("is not there".to_owned(), |life| format!("was granted {} s", life.ttl));
+            let message = format!(
+                "a client was told at log index {applied} and revision {} that lease {id} has {ttl} s of {granted_ttl} s to live: by the log it {so}, at revision {revision}",
+                synced.revision
+            );
+            (message, vec![sent.1])
+        });
+        let attached = life.filter(|_| wanted).map_or_else(Vec::new, |_| g.store.attached_at(lease, revision));
+        r.expect(CHECK, KEYS, at, *keys == attached, || {
             let list = |keys: &[kv::Bytes]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             (
                 format!(
@@ -531,6 +619,30 @@ impl Leases {
                 vec![sent.1],
             )
         });
+        let missed = self.missed(g, lease, wanted, sent.1, applied);
+        r.expect(CHECK, UP_TO_DATE, at, missed.is_none(), || {
+            let before = missed.map_or_else(String::new, |(_, id)| g.tell(id));
+            let message = format!(
+                "a client was told of lease {lease} as of log index {applied}, without {before}, which had been acknowledged before that was asked"
+            );
+            (message, missed.map(|(event, _)| event).into_iter().chain([sent.1]).collect())
+        });
+    }
+
+    /// What was acknowledged before an event, changes what a question for a lease asks for, and stands nowhere up to that index.
+    fn missed(&self, g: &Ghost, lease: LeaseId, keys: bool, before: u64, applied: Index) -> Option<(u64, ProposeId)> {
+        let earlier = &self.acknowledged[..self.acknowledged.partition_point(|(event, _)| *event < before)];
+        let matters = |request: &Request| match request {
+            Request::LeaseGrant(grant) => keys || grant.id == lease,
+            Request::LeaseRevoke(revoke) => keys || revoke.id == lease,
+            // Which keys are attached hangs on every write.
+            _ => keys,
+        };
+        let missed = |(_, id): &&(u64, ProposeId)| {
+            let command = g.command(*id).filter(|command| command.request.as_ref().is_some_and(matters));
+            command.is_some_and(|command| command.done.is_none_or(|index| index > applied))
+        };
+        earlier.iter().find(missed).copied()
     }
 }
 

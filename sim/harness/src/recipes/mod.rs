@@ -206,13 +206,15 @@ pub(crate) struct Running {
     pub(crate) wake_at: Option<u64>,
     /// A lease is kept alive for it.
     pub(crate) keeps: bool,
+    /// It believes in a lock, whether or not its lease is kept alive.
+    pub(crate) holds: bool,
     /// What it has not heard yet.
     pub(crate) heard: VecDeque<Heard>,
 }
 
 impl Running {
     fn new(op: u64, machine: Machine, what: &Recipe) -> Self {
-        Running { op, what: what.clone(), steps: 0, asked: 0, machine, wake_at: None, keeps: false, heard: VecDeque::new() }
+        Running { op, what: what.clone(), steps: 0, asked: 0, machine, wake_at: None, keeps: false, holds: false, heard: VecDeque::new() }
     }
 
     /// The number of its step of this rank.

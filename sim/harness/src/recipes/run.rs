@@ -103,10 +103,16 @@ impl Cluster {
                 }
             }
             Do::Hold { lock, lease } => {
+                if let Some(running) = &mut self.caller(client).recipe {
+                    running.holds = true;
+                }
                 self.observer.client(client, ClientEvent::Hold { op, lock, lease });
                 self.observer.fire(const { probe("lock_held") }, None);
             }
             Do::LetGo { lock, late } => {
+                if let Some(running) = &mut self.caller(client).recipe {
+                    running.holds = false;
+                }
                 self.observer.client(client, ClientEvent::LetGo { op, lock });
                 if late {
                     self.observer.fire(const { probe("lock_time_over") }, None);

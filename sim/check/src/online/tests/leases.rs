@@ -19,14 +19,25 @@ fn granted(drift_ppm: u32) -> Stage {
 }
 
 fn ask(s: &mut Stage, op: u64, sent_ms: u64, ttl: i64, keys: &[&str]) {
+    let (applied, revision, granted_ttl) = (s.index, s.store.revision(), if ttl < 0 { 0 } else { 10 });
+    asked(s, op, sent_ms, ttl);
+    told(s, op, (applied, revision), (ttl, granted_ttl), keys);
+}
+
+/// A question sent then, and a leader's answer to it now.
+fn asked(s: &mut Stage, op: u64, sent_ms: u64, ttl: i64) {
     let (t, read) = (s.now() / 1_000_000, (CLIENT, 500 + op));
     let request = Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 5, keys: true });
     s.at(sent_ms).client(ClientEvent::Propose { op, id: None, first_incomplete: None, read: Some(read), request });
     s.at(t).confirm(read);
-    let (leader, term, now, revision) = (s.leader, s.term, s.now(), s.store.revision());
+    let (leader, term, now) = (s.leader, s.term, s.now());
     s.lease(leader, LeaseEvent::AnswerTimeToLive { term, lease: 5, read, now, ttl });
-    let response = Response::LeaseTimeToLive { id: 5, ttl, granted_ttl: 10, keys: keys.iter().map(|k| (*k).into()).collect() };
-    s.client(ClientEvent::ReadComplete { op, applied: 1, synced: Synced { revision, response } });
+}
+
+/// What its client is told: as of an applied index and a revision, so many of so many seconds.
+fn told(s: &mut Stage, op: u64, (applied, revision): (u64, u64), (ttl, granted_ttl): (i64, i64), keys: &[&str]) {
+    let response = Response::LeaseTimeToLive { id: 5, ttl, granted_ttl, keys: keys.iter().map(|k| (*k).into()).collect() };
+    s.client(ClientEvent::ReadComplete { op, applied, synced: Synced { revision, response } });
 }
 
 #[test]
@@ -183,8 +194,10 @@ fn a_question_that_went_two_ways() {
     s.at(200).run(1, &grant(5, 10));
     s.at(250);
     asked(&mut s, 92);
-    let response = Response::LeaseTimeToLive { id: 5, ttl: -1, granted_ttl: 0, keys: Vec::new() };
-    s.at(300).client(ClientEvent::ReadComplete { op: 10, applied: 1, synced: Synced { revision: 1, response } });
+    s.confirm((91, 1));
+    s.lease(1, LeaseEvent::AnswerTimeToLive { term: 1, lease: 5, read: (91, 1), now: 0, ttl: -1 });
+    s.at(300);
+    told(&mut s, 10, (1, 1), (-1, 0), &[]);
     s.quiet();
 }
 
@@ -222,6 +235,85 @@ fn who_is_there_and_with_which_keys() {
     s.at(500);
     ask(&mut s, 10, 400, 9, &[]);
     s.broken(CHECK, l::THERE, "lease 5 is there, and it was gone before that was asked");
+}
+
+/// Entry 1 is the leader's no-op, 2 the grant, 3 and 4 the puts of b and a, which make revisions 2 and 3.
+#[test]
+fn a_time_to_live_is_that_of_its_place() {
+    let tell = |place, ttls: (i64, i64), keys: &[&str]| {
+        let mut s = granted(0);
+        s.at(500);
+        asked(&mut s, 10, 400, ttls.0);
+        told(&mut s, 10, place, ttls, keys);
+        s
+    };
+    tell((4, 3), (9, 10), &["a", "b"]).quiet();
+    let says = "a client was told at log index 4 and revision 3 that lease 5 has 10 s of 9 s to live: by the log it was granted 10 s, at revision 3";
+    tell((4, 3), (10, 9), &["a", "b"]).broken(CHECK, l::AS_SERVED, says);
+    tell((4, 3), (11, 10), &["a", "b"]).broken(CHECK, l::AS_SERVED, "has 11 s of 10 s to live");
+    tell((4, 2), (9, 10), &["b"]).broken(CHECK, l::AS_SERVED, "at log index 4 and revision 2");
+    tell((4, 3), (-1, 0), &[]).broken(CHECK, l::AS_SERVED, "has -1 s of 0 s to live: by the log it was granted 10 s");
+    tell((1, 1), (9, 10), &[]).broken(CHECK, l::AS_SERVED, "by the log it is not there, at revision 1");
+    tell((4, 3), (9, 10), &["b"]).broken(CHECK, l::KEYS, "was said to have the keys [b] at revision 3, where it has [a, b]");
+    // A place that nobody has reached, whatever the revision.
+    tell((5, 3), (9, 10), &["a", "b"]).broken(CHECK, l::REACHED, "as of log index 5, and nobody has applied more than 4");
+    // Right for its place, and the put of a was acknowledged before.
+    tell((3, 2), (9, 10), &["b"]).broken(CHECK, l::UP_TO_DATE, "as of log index 3, without");
+}
+
+#[test]
+fn a_time_to_live_may_be_of_any_state_since_it_was_asked() {
+    let mut s = granted(0);
+    asked(&mut s, 10, 100, 9);
+    s.at(200).run(4, &put("c", "1", 5));
+    told(&mut s, 10, (4, 3), (9, 10), &["a", "b"]);
+    s.quiet();
+    // Who does not ask for the keys has only grants and revokes of that lease to see.
+    let ask_without_keys = |mut s: Stage, op, ttls: (i64, i64), revision| {
+        let (read, request) = ((CLIENT, op), Request::LeaseTimeToLive(LeaseTimeToLiveRequest { id: 5, keys: false }));
+        s.client(ClientEvent::Propose { op, id: None, first_incomplete: None, read: Some(read), request });
+        s.confirm(read);
+        s.lease(1, LeaseEvent::AnswerTimeToLive { term: 1, lease: 5, read, now: 0, ttl: ttls.0 });
+        told(&mut s, op, (if ttls.0 < 0 { 1 } else { 3 }, revision), ttls, &[]);
+        s
+    };
+    ask_without_keys(granted(0), 10, (9, 10), 2).quiet();
+    ask_without_keys(granted(0), 10, (-1, 0), 1).broken(CHECK, l::UP_TO_DATE, "as of log index 1, without");
+}
+
+#[test]
+fn a_client_is_told_what_no_leader_said() {
+    let mut s = granted(0);
+    s.at(500);
+    asked(&mut s, 10, 400, 9);
+    told(&mut s, 10, (4, 3), (8, 10), &["a", "b"]);
+    s.broken(CHECK, l::AS_SAID, "a client was told that lease 5 has 8 s to live, and the leaders had answered 9 s");
+    let keep = |said: i64, told: i64| {
+        let (mut s, read) = (granted(0), (CLIENT, 1));
+        s.at(500).client(ClientEvent::SendKeepAlive { op: 90, lease: 5, read });
+        s.confirm(read);
+        s.lease(1, LeaseEvent::AnswerKeepAlive { term: 1, lease: 5, read, ttl: said });
+        s.client(ClientEvent::KeptAlive { op: 90, lease: 5, read, ttl: told });
+        s
+    };
+    keep(10, 10).quiet();
+    keep(10, 0).broken(CHECK, l::AS_SAID, "lease 5 has 0 s to live, and the leaders had answered 10 s");
+    keep(9, 9).broken(CHECK, l::GRANTED, "a keep-alive of lease 5 gave it 9 s, and it was granted 10 s");
+    // By another gateway than the one that asked first.
+    let (mut s, reads) = (granted(0), [(91, 1), (92, 1)]);
+    reads.iter().for_each(|read| s.client(ClientEvent::SendKeepAlive { op: 90, lease: 5, read: *read }));
+    s.run(4, &revoke(5, None));
+    s.confirm(reads[1]);
+    s.lease(1, LeaseEvent::AnswerKeepAlive { term: 1, lease: 5, read: reads[1], ttl: 0 });
+    s.client(ClientEvent::KeptAlive { op: 90, lease: 5, read: reads[0], ttl: 0 });
+    s.quiet();
+}
+
+#[test]
+fn a_time_to_live_that_nobody_confirmed() {
+    let mut s = granted(0);
+    s.lease(1, LeaseEvent::AnswerTimeToLive { term: 1, lease: 5, read: (CLIENT, 1), now: 0, ttl: 9 });
+    s.broken(CHECK, l::CONFIRMED, "node 1 told 9 s to live of lease 5 in term 1, and no round of heartbeats");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Stage {
     pub term: Term,
     t: u64,
     i: u64,
-    index: Index,
+    pub index: Index,
     seq: u64,
     round: u64,
 }
