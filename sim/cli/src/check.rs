@@ -25,7 +25,7 @@ const MODELS: [&str; 4] = ["kv", "register", "cas-register", "append"];
 /// One file, parsed.
 enum Loaded {
     History { stored: Stored, log: Option<Vec<AppliedCommand>> },
-    Trace { header: TraceHeader, events: Vec<Stamped>, run: Option<RunFile> },
+    Trace { header: TraceHeader, events: Vec<Stamped>, run: Option<Box<RunFile>> },
 }
 
 /// What a file came to.
@@ -115,7 +115,7 @@ fn load(path: &Path, model: Option<&str>, level: Level) -> anyhow::Result<Loaded
     if is_trace(&text) {
         let (header, events) = history::parse_trace(&file, &text).map_err(|e| usage(e.to_string()))?;
         let run = path.parent().filter(|dir| dir.join("run.json").is_file()).map(RunFile::read).transpose()?;
-        return Ok(Loaded::Trace { header, events, run });
+        return Ok(Loaded::Trace { header, events, run: run.map(Box::new) });
     }
     let stored = parse_any(&file, &text).map_err(|e| usage(e.to_string()))?;
     let fits = |model: &str| model == stored.model() || matches!((&stored, model), (Stored::Register(_), "register" | "cas-register"));
@@ -186,7 +186,7 @@ fn outcome(loaded: &Loaded, level: Level, wall: Duration) -> Result<Outcome, Str
             judge(history, log.as_deref(), level, budget).map(of_judgement).map_err(|e| e.to_string())
         }
         Loaded::History { stored, .. } => judge_stored(stored, level, budget).map(of_judgement).map_err(|e| e.to_string()),
-        Loaded::Trace { header, events, run } => Ok(of_trace(header, events, run.as_ref())),
+        Loaded::Trace { header, events, run } => Ok(of_trace(header, events, run.as_deref())),
     }
 }
 
