@@ -50,6 +50,7 @@ pub(super) const UP_TO_DATE: &str = "a time to live misses nothing that was ackn
 const CHECK: Check = Check::Leases;
 const SECOND: Nanos = 1_000_000_000;
 /// One scan: a node that wants to look at a moment looks at its next tick, which is at most 10 ms later, and its shell may be about its other work.
+/// A tick decides about 256 leases, so this is enough for a thousand that are due together, far more than a run has.
 const SCAN: Nanos = 50_000_000;
 /// One commit, after the heal: what was begun before it may still hold the revoke up (leadership that is being handed over, for an election
 /// timeout of at most 600 ms), then it waits to be tried again (at most 500 ms), and is committed and applied in ordinary weather, where a
