@@ -138,7 +138,7 @@ impl Client {
         let Some(response) = response else { return self.go_on_elsewhere(op, now, out) };
         let node = watch.node;
         watch.asking = false;
-        let progress = response.events.is_empty() && !response.created && !response.canceled;
+        let progress = response.is_progress();
         // Of a node that lags behind the one before: for the caller it would go back.
         let stale = progress && response.revision < watch.told;
         watch.next = watch.next.max(response.revision + 1);

@@ -117,6 +117,14 @@ pub struct WatchResponse {
     pub events: Vec<WatchEvent>,
 }
 
+impl WatchResponse {
+    /// Whether it tells nothing but how far the watcher is.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        self.events.is_empty() && !self.created && !self.canceled
+    }
+}
+
 /// How much waits for a slow reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchLimits {

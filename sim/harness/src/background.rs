@@ -112,7 +112,6 @@ impl Cluster {
         watching.told = watching.told.max(response.revision);
         let first = !watching.begun;
         watching.begun |= !response.canceled;
-        let unasked = watching.request.progress_notify && watching.ask == 0 && !healed;
         let options = if first && response.created { probes::of_watch(&watching.request, response.revision) } else { Vec::new() };
         let pace = if healed { 0 } else { watching.pace };
         for event in &response.events {
@@ -133,9 +132,6 @@ impl Cluster {
                 fire(self, const { probe("watch_begun") });
             } else if response.events.is_empty() {
                 fire(self, const { probe("watch_progress") });
-                if unasked {
-                    fire(self, const { probe("watch_notified") });
-                }
             } else {
                 fire(self, const { probe("watch_told") });
                 if response.events.iter().any(|event| event.prev_kv.is_some()) {

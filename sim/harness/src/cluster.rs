@@ -3,12 +3,12 @@
 //!
 //! Invariant: whatever is drawn here is drawn the same way on every engine, so that a plan means the same on each.
 
-use curp::{Address, Membership, Message, NodeId, Outgoing, PeerMessage};
+use curp::{Address, Membership, Message, NodeId, Outgoing, PeerMessage, Request as Ask, WatchName};
 use history::{Promise, TraceHeader, WorldEvent};
 use kv::{LeaseId, Request};
 use node::{Recovery, StartError, Write};
 use plan::{Plan, Store};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use world::{Clock, Completion, Cpu, Disk, Draws, DurableChange, Endpoint, Network, US};
 
@@ -136,6 +136,8 @@ pub(crate) struct Cluster {
     pub(crate) transfer: Option<(u64, NodeId)>,
     /// Index and offset of the last piece of a snapshot from one node to another.
     pieces: BTreeMap<(NodeId, NodeId), (u64, u64)>,
+    /// Watchers that were asked, at some time, how far they are.
+    pub(crate) progress_asked: BTreeSet<WatchName>,
     /// Nodes that could not start, and why.
     pub(crate) refusals: Vec<(NodeId, u64, String)>,
     /// Messages sent, and the planted disturbance from the thousandth on.
@@ -201,6 +203,7 @@ impl Cluster {
             leader: None,
             transfer: None,
             pieces: BTreeMap::new(),
+            progress_asked: BTreeSet::new(),
             refusals: Vec::new(),
             sent: 0,
             disturb: options.disturb,
@@ -475,9 +478,17 @@ impl Cluster {
         self.send(Address::Node(id), outgoing.to, outgoing.message);
     }
 
+    /// A client, or a gateway, is about to send a message.
+    pub(crate) fn note_ask(&mut self, message: &Message<Request>) {
+        if let Message::Request(Ask::Watch { watch, progress: true, .. }) = message {
+            self.progress_asked.insert(*watch);
+        }
+    }
+
     /// A message is on the network: its fate is decided.
     pub(crate) fn send(&mut self, from: Address, to: Address, message: Message<Request>) {
         let _sending = profile::enter(Part::Transport);
+        self.note_ask(&message);
         if endpoint(from) == endpoint(to) {
             // Between a node and its gateway, which share a process.
             return self.queue.push(self.now + WITHIN_PROCESS, Next::Deliver { from, to, message });

@@ -125,6 +125,12 @@ impl Cluster {
                 _ => const { probe("config_refused") },
             },
             Message::Reply(Reply::Refused { why: Refusal::Acknowledged, .. }) => const { probe("duplicate_refused") },
+            // A question may be answered later than the next one: only a watcher that was never asked says it of the node's own accord.
+            Message::Reply(Reply::Watch { watch, response: Some(response), .. })
+                if response.is_progress() && !self.progress_asked.contains(watch) =>
+            {
+                const { probe("watch_notified") }
+            }
             _ => return,
         };
         self.observer.fire(probe, Some(id));

@@ -163,7 +163,7 @@ pub const PROBES: &[(&str, &str)] = &[
     ("watch_from_past", "a client began to watch from an old revision"),
     ("watch_from_present", "a client began to watch from the next revision"),
     ("watch_moved", "a client's watch went on at another node"),
-    ("watch_notified", "a client that never asks was told how far its watch is"),
+    ("watch_notified", "a node told a watcher of its own accord how far it is, which nobody had asked it for"),
     ("watch_of_range", "a client began to watch more than a single key"),
     ("watch_prev_kv", "a client was told what a key held before"),
     ("watch_progress", "a client was told how far its watch is"),

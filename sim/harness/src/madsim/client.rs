@@ -52,7 +52,10 @@ impl ClientHost for CallerHost {
         let Some(calls) = &self.calls else {
             return self.stage.with(|cluster| cluster.send(from, to_node, message));
         };
-        self.stage.with(|cluster| cluster.note_clog(from, to_node));
+        self.stage.with(|cluster| {
+            cluster.note_ask(&message);
+            cluster.note_clog(from, to_node);
+        });
         match calls {
             Calls::Native(calls) => calls.send(to, message),
             Calls::Etcd(calls) => calls.send(to, message),

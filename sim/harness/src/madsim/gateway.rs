@@ -58,6 +58,9 @@ impl Clock for GatewayHost {
 impl EtcdHost for GatewayHost {
     fn send(&self, to: NodeId, message: Message<Request>) {
         let from = Address::Client(client::gateway_address(self.below.id));
+        if self.calls.is_some() {
+            self.below.stage.with(|cluster| cluster.note_ask(&message));
+        }
         match (&self.calls, &self.below.within) {
             (Some(_), Some(within)) if to == self.below.id => drop(within.send(Arrival::Message { from, message })),
             (Some(calls), _) => calls.send(to, message),
